@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A plan, and its bound, as pure arithmetic: simulator and server meet here,
+ * so what `pail plan` promises is what `pail serve --print-bound` prints.
+ *
+ *   bound = sum over classes of count x (arena + stack + meta)
+ *         + big stacks + header buffers + connection table
+ *         + connections x 2 x (rcvbuf + sndbuf)
+ *         + system region + worker threads + text, data and libraries
+ *
+ * A plan holds every number that takes part. The factor 2 on socket buffers is
+ * the kernel's: it doubles SO_RCVBUF and SO_SNDBUF for its own overhead
+ * (socket(7)). `image` and `system` are allowances: the server measures what
+ * it really has at start and refuses to run past them.
+ */
+#ifndef PAIL_BASE_LIMITS_H
+#define PAIL_BASE_LIMITS_H
+
+#include "base/arena.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+	LIMITS_NAME_MAX = 64,
+	LIMITS_PATTERN_MAX = 256,
+	LIMITS_CLASSES_MAX = 16,
+	LIMITS_ROUTES_MAX = 256,
+	LIMITS_LIBRARIES_MAX = 64,
+	LIMITS_TERMS_MAX = LIMITS_CLASSES_MAX + 16,
+	LIMITS_PAGE_BYTES = 4096,
+};
+
+struct plan_class {
+	char name[LIMITS_NAME_MAX];
+	uint64_t size_bytes; /* of one arena; a multiple of the page */
+	uint32_t count;
+};
+
+struct plan_route {
+	char pattern[LIMITS_PATTERN_MAX]; /* "GET /search", "/static/", "*": see limits_route() */
+	uint32_t class_index;
+	bool retry;	      /* once more in the next bigger class when it is oversize */
+	uint64_t stack_bytes; /* 0: the plan's stack size */
+};
+
+struct plan_on_oom {
+	char library[LIMITS_NAME_MAX]; /* "libsqlite3" or "*" */
+	bool unwind;		       /* false: malloc gives NULL */
+};
+
+struct plan {
+	/* [server] */
+	char listen[128]; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
+	char admin[128];  /* "" for none */
+	uint32_t threads;
+	uint32_t connections;	      /* of all threads together */
+	uint64_t rcvbuf_bytes, sndbuf_bytes; /* as passed to setsockopt */
+	uint64_t head_bytes;	      /* longest request head, and its buffer */
+	uint64_t body_bytes_max;      /* largest body accepted; 0: what the bucket holds */
+	uint32_t queue;		      /* requests that may wait for a bucket */
+	uint64_t wait_ns;	      /* how long one may wait */
+	uint64_t head_timeout_ns, body_timeout_ns, write_timeout_ns, idle_timeout_ns;
+	uint64_t cpu_deadline_ns;     /* CPU time of a handler; 0: none */
+	uint64_t wall_deadline_ns;    /* wall-clock time of a handler; 0: none */
+	uint64_t image_bytes;	      /* allowance for text, data and libraries */
+	uint64_t system_bytes;	      /* the region that malloc outside a request uses */
+	enum arena_policy policy;
+	/* [stack] */
+	uint64_t stack_bytes, big_stack_bytes;
+	uint32_t big_stack_count;
+	uint64_t big_stack_wait_ns;
+	/* [bucket NAME], [route PATTERN], [on_oom] */
+	uint32_t class_count, route_count, on_oom_count;
+	struct plan_class class[LIMITS_CLASSES_MAX]; /* ascending size */
+	struct plan_route route[LIMITS_ROUTES_MAX];
+	struct plan_on_oom on_oom[LIMITS_LIBRARIES_MAX];
+};
+
+/* The defaults that a file without a section gets: one class "main" of 16
+ * buckets of 256 KiB, 64 KiB stacks, 1024 connections. */
+void limits_defaults(struct plan *plan);
+
+/* Impossible numbers: sizes that are no multiple of the page, zero counts,
+ * more threads than buckets, overflow of the bound. The message names section
+ * and key ("[bucket main] count"). */
+int limits_check(const struct plan *plan, struct err *err);
+
+/*
+ * Which route rule holds for a request: an exact "METHOD /path" before an
+ * exact "/path", then the longest pattern that ends in '/' or '*' and is a
+ * prefix, with a method before without, then "*". -1 if none (the first class).
+ * `path` is without query.
+ */
+int limits_route(const struct plan *plan, struct str method, struct str path);
+
+struct bound_term {
+	char name[LIMITS_NAME_MAX + 16];
+	char how[160]; /* "16 x (256 KiB arena + 64 KiB stack + 16 KiB meta)" */
+	uint64_t bytes;
+};
+
+struct bound {
+	uint32_t term_count;
+	struct bound_term term[LIMITS_TERMS_MAX];
+	uint64_t total_bytes;
+};
+
+/* The bound of a plan that passed limits_check(). */
+void limits_bound(const struct plan *plan, struct bound *bound);
+/* Only the sum; the simulator calls it for every candidate. */
+uint64_t limits_bound_bytes(const struct plan *plan);
+
+/* Fixed pieces that the server promises to stay within (asserted there). */
+enum {
+	LIMITS_BUCKET_META_BYTES = 16384,	 /* request state, output buffer, saved context */
+	LIMITS_CONNECTION_BYTES = 512,		 /* one slot of the connection table */
+	LIMITS_THREAD_BYTES = 1 << 20,		 /* a worker's own stacks, epoll events, rings */
+};
+
+#endif

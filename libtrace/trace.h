@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A trace: one SQLite file with everything that was recorded, and the only
+ * door to it. The schema is in docs/man/pail-trace.5; only store.c knows it.
+ *
+ * A trace is either written (trace_create .. trace_close) by one process at a
+ * time, in transactions, so that a writer that is killed leaves a file that
+ * opens and holds all it had committed; or read (trace_open) by many.
+ * Strings handed out by a reader live until the next step of that reader.
+ * Not thread-safe: one trace handle, one thread.
+ */
+#ifndef PAIL_LIBTRACE_TRACE_H
+#define PAIL_LIBTRACE_TRACE_H
+
+#include "base/err.h"
+#include "base/replay.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct trace;
+
+enum trace_confidence { TRACE_EXACT, TRACE_INFERRED, TRACE_AMBIGUOUS };
+
+/* One row of `request`. Times are nanoseconds since the start of the
+ * recording (meta key `start_unix_ns`). -1 in `status` means unknown. */
+struct trace_request {
+	int64_t id; /* 1.. in order of start_ns; 0 when writing: given on insert */
+	int64_t process, connection, sequence;
+	int64_t start_ns, end_ns, cpu_ns;
+	struct str method, target, route;
+	int status;
+	int64_t bytes_in, bytes_out;
+	int64_t allocations, frees, reallocations;
+	int64_t requested_bytes, need_bump_bytes, need_reuse_bytes;
+	int64_t live_peak_bytes, largest_bytes;
+	int64_t escapes, escaped_bytes, foreign_frees;
+	int64_t stack_peak_bytes;
+	enum trace_confidence confidence;
+	struct str ended_by; /* "response", "next-request", "close", "crash", "end-of-recording" */
+	bool incomplete;     /* events of it were dropped */
+};
+
+/* -- reading ------------------------------------------------------------ */
+
+/* Opens and checks that it is a pail trace of a version we read. The message
+ * tells a missing file, an unreadable one, no database, another application's
+ * database and a newer version apart. */
+int trace_open(const char *path, struct trace **trace, struct err *err);
+void trace_close(struct trace *trace);
+const char *trace_path(const struct trace *trace);
+
+/* A meta value, or NULL. Lives until trace_close(). Keys: pail_version,
+ * command, start_unix_ns, span_ns, detail, split, dropped_events,
+ * unattributed_allocations, unattributed_bytes, machine, complete. */
+const char *trace_meta(struct trace *trace, const char *key);
+int64_t trace_meta_int(struct trace *trace, const char *key, int64_t otherwise);
+
+/* Iterates the requests in order of (start_ns, id): 1 item, 0 end, -1 error. */
+struct trace_cursor;
+int trace_requests(struct trace *trace, struct trace_cursor **cursor, struct err *err);
+int trace_next(struct trace_cursor *cursor, struct trace_request *request, struct err *err);
+void trace_cursor_close(struct trace_cursor *cursor);
+
+/* All requests as columns, for the simulator: arrays of `count`, malloc'd.
+ * Much faster than a cursor. route_index points into route[]. */
+struct trace_columns {
+	size_t count;
+	int64_t *id, *arrival_ns, *service_ns;
+	uint64_t *need_bytes; /* under the policy asked for */
+	uint32_t *route_index;
+	size_t route_count;
+	char **route;
+	int64_t span_ns; /* first arrival to last departure */
+	char sha256[65]; /* of the request columns: tells one trace from another */
+};
+int trace_columns_load(struct trace *trace, enum arena_policy policy, struct trace_columns *columns,
+		       struct err *err);
+void trace_columns_release(struct trace_columns *columns);
+
+/* The allocation events of one request as a replay list (malloc'd, caller
+ * frees). 1 if there are any, 0 if the trace holds none for it (recorded with
+ * --detail summary, or imported), -1 error. */
+int trace_replay(struct trace *trace, int64_t request_id, struct replay_op **ops, size_t *count,
+		 struct err *err);
+
+/* -- writing ------------------------------------------------------------ */
+
+/* Creates `path` anew (a temporary neighbour is renamed over it at the first
+ * commit; an existing file that is no trace is never overwritten). */
+int trace_create(const char *path, struct trace **trace, struct err *err);
+int trace_put_meta(struct trace *trace, const char *key, const char *value, struct err *err);
+/* ops may be NULL. Gives the row's id. */
+int trace_put_request(struct trace *trace, const struct trace_request *request,
+		      const struct replay_op *ops, size_t count, int64_t *id, struct err *err);
+/* Makes what was put so far durable. */
+int trace_commit(struct trace *trace, struct err *err);
+
+#endif
