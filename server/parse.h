@@ -6,10 +6,10 @@
  * asserts it). No clock, no I/O, no memory but the caller's.
  *
  * Head. The caller keeps the bytes of one request head in one piece and calls
- * parse_head() with all of them whenever more have come: each byte is looked
- * at once. Everything found is a span, an offset and a length from the first
- * byte of that piece, so the piece may move between calls. What follows the
- * head starts at head_bytes: the body, then the next pipelined request.
+ * parse_head() with all of them whenever more have come: it goes on where it
+ * was, and no byte is looked at more than a constant number of times. Everything found is a
+ * span, an offset and a length from the first byte of that piece, so the piece may move between
+ * calls. What follows the head starts at head_bytes: the body, then the next pipelined request.
  *
  * Body. parse_body() walks over framing and hands out runs of content that
  * lie in the caller's own buffer; parse_body_compact() moves them together.
@@ -71,7 +71,7 @@ struct parse_head {
 	 * so a caller that wants C strings may put a NUL there. */
 	struct parse_span method, target;
 	struct parse_span path;  /* of an absolute target too; "*" is a path; may be
-				    empty ("http://host?q"): parse_path() has "/" then */
+				    empty ("http://host?q"): use parse_path() */
 	struct parse_span query; /* behind the '?'; length 0 if there is none */
 	struct parse_span host; /* authority of the target, else the Host field; may be empty */
 	uint64_t content_length; /* of PARSE_BODY_LENGTH */
@@ -92,7 +92,8 @@ struct parse_head {
 	/* Where it was. */
 	uint32_t at, mark;
 	struct parse_span host_field;
-	uint8_t state, flags, empty_lines;
+	uint16_t flags;
+	uint8_t state, empty_lines;
 };
 
 /* Ready for the first byte of a request. `fields` has room for fields_max and
@@ -113,7 +114,8 @@ static inline struct str parse_str(const char *bytes, struct parse_span span)
 {
 	return (struct str){bytes + span.offset, span.length};
 }
-/* The path, "/" if an absolute target has an empty one. */
+/* The path. For an absolute target without one: "/", or "*" of OPTIONS if it
+ * has no query either (RFC 9112, 3.2.4). */
 struct str parse_path(const struct parse_head *head, const char *bytes);
 /* The first field of that name from index `from` on: its index, or -1. */
 int parse_field_find(const struct parse_head *head, const char *bytes, struct str name,
