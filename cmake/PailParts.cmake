@@ -26,12 +26,17 @@ string(REPLACE "-DNDEBUG" "" CMAKE_C_FLAGS_RELEASE "${CMAKE_C_FLAGS_RELEASE}")
 string(REPLACE "-DNDEBUG" "" CMAKE_C_FLAGS_RELWITHDEBINFO "${CMAKE_C_FLAGS_RELWITHDEBINFO}")
 
 # pail_compile(TARGET [PLAIN]): the flags of the house. PLAIN leaves the
-# sanitizers out, for code that lives inside someone else's process.
+# sanitizers out, for code that lives inside someone else's process, and names
+# what base/banned.h forbids.
 function(pail_compile target)
 	cmake_parse_arguments(arg "PLAIN" "" "" ${ARGN})
 	target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
 	target_compile_definitions(${target} PRIVATE _GNU_SOURCE PAIL_VERSION="${PROJECT_VERSION}")
 	target_compile_options(${target} PRIVATE ${PAIL_WARNINGS} ${PAIL_HARDENING} -fno-omit-frame-pointer)
+	if(NOT arg_PLAIN)
+		target_compile_options(${target} PRIVATE
+			"$<$<COMPILE_LANGUAGE:C>:SHELL:-include \"${PROJECT_SOURCE_DIR}/base/banned.h\">")
+	endif()
 	get_target_property(type ${target} TYPE)
 	if(PAIL_SANITIZE AND NOT arg_PLAIN)
 		target_compile_options(${target} PRIVATE -fsanitize=${PAIL_SANITIZE} -fno-sanitize-recover=undefined)
@@ -52,19 +57,26 @@ function(pail_part name)
 endfunction()
 
 # pail_test(NAME SOURCES ... LINKS ... [LABELS ...]): a cmocka program and its ctest.
+# A test with the label `tsan` is run under TSan as well (target tsan_tests).
+add_custom_target(tsan_tests)
 function(pail_test name)
 	cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LINKS;LABELS" ${ARGN})
 	add_executable(${name} ${arg_SOURCES})
 	pail_compile(${name})
 	target_link_libraries(${name} PRIVATE ${arg_LINKS} PkgConfig::CMOCKA)
 	add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+	if("tsan" IN_LIST arg_LABELS)
+		add_dependencies(tsan_tests ${name})
+	endif()
 	if(NOT arg_TIMEOUT)
 		set(arg_TIMEOUT 120)
 	endif()
 	set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
 endfunction()
 
-pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+if(BUILD_TESTING)
+	pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+endif()
 pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(GSL REQUIRED IMPORTED_TARGET gsl)
