@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Rules of the house that the compiler alone does not keep."""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SOURCE = os.environ["PAIL_SOURCE"]
+BUILD = os.environ["PAIL_BUILD"]
+CC = os.environ.get("CC", "cc")
+
+# Parts of a file that is included several times, under different macros.
+TEMPLATES = {"simulator/slots_kernel.h"}
+
+
+def run(*command, **options):
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def committed(*suffixes):
+    """Files of HEAD that are still there; all files where there is no git."""
+    listed = run("git", "-C", SOURCE, "ls-tree", "-r", "-z", "--name-only", "HEAD")
+    if listed.returncode == 0:
+        names = listed.stdout.split("\0")
+    else:
+        names = [
+            os.path.relpath(os.path.join(folder, name), SOURCE)
+            for folder, folders, files in os.walk(SOURCE)
+            if "/build" not in folder
+            for name in files
+        ]
+    return sorted(n for n in names if n.endswith(suffixes) and os.path.isfile(os.path.join(SOURCE, n)))
+
+
+def compile_text(text, *flags, language="c"):
+    return run(
+        CC, "-x", language, "-D_GNU_SOURCE", f"-I{SOURCE}", f"-I{SOURCE}/include", "-fsyntax-only", *flags, "-",
+        input=text,
+    )
+
+
+class Banned(unittest.TestCase):
+    """base/banned.h breaks the build of what it names, and is everywhere."""
+
+    HEADER = f"{SOURCE}/base/banned.h"
+
+    def names(self):
+        with open(self.HEADER, encoding="utf-8") as file:
+            return " ".join(re.findall(r"^#pragma GCC poison (.*)$", file.read(), re.M)).split()
+
+    def test_a_file_that_uses_none_of_them_compiles(self):
+        done = compile_text("int main(void) { return 0; }\n", "-include", self.HEADER)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_each_banned_name_breaks_the_build(self):
+        names = self.names()
+        self.assertIn("strcpy", names)
+        for name in names:
+            with self.subTest(name=name):
+                done = compile_text(f"void *p(void) {{ return (void *){name}; }}\n", "-include", self.HEADER)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn(f'poisoned "{name}"', done.stderr)
+
+    def test_every_file_of_ours_is_compiled_behind_it(self):
+        with open(f"{BUILD}/compile_commands.json", encoding="utf-8") as file:
+            commands = json.load(file)
+        seen = 0
+        for entry in commands:
+            path = os.path.relpath(entry["file"], SOURCE)
+            if not path.endswith(".c") or not path.startswith(("base/", "libtrace/", "simulator/", "server/", "cli/")):
+                continue
+            if path.startswith("libtrace/shim/"):
+                continue
+            seen += 1
+            self.assertIn("base/banned.h", entry["command"], path)
+        self.assertGreater(seen, 0)
+
+    def test_the_shim_calls_none_of_them(self):
+        call = re.compile(r"\b(" + "|".join(self.names()) + r")\s*\(")
+        for path in committed(".c"):
+            if path.startswith("libtrace/shim/"):
+                with open(os.path.join(SOURCE, path), encoding="utf-8") as file:
+                    text = re.sub(r"/\*.*?\*/|//[^\n]*|\"(\\.|[^\"\\])*\"", " ", file.read(), flags=re.S)
+                self.assertIsNone(call.search(text), path)
+
+
+class Headers(unittest.TestCase):
+    def test_each_header_compiles_alone(self):
+        headers = [h for h in committed(".h") if h not in TEMPLATES and not h.startswith(("tests/", "demo/"))]
+        self.assertGreater(len(headers), 10)
+        for header in headers:
+            with self.subTest(header=header):
+                name = header.removeprefix("include/")
+                done = compile_text(f'#include "{name}"\n', "-std=gnu11", "-Wall", "-Wextra", "-Werror")
+                self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_public_headers_are_plain_c_and_cplusplus(self):
+        for header in committed(".h"):
+            if not header.startswith("include/pail/"):
+                continue
+            name = header.removeprefix("include/")
+            done = compile_text(f"#include <{name}>\n", "-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            if run(CC, "-x", "c++", "-fsyntax-only", "-", input="").returncode == 0:
+                done = compile_text(f"#include <{name}>\n", "-Wall", "-Wextra", "-Werror", language="c++")
+                self.assertEqual(done.returncode, 0, done.stderr)
+
+
+class Scripts(unittest.TestCase):
+    def test_each_shell_script_parses(self):
+        scripts = 0
+        for path in committed(""):
+            full = os.path.join(SOURCE, path)
+            with open(full, "rb") as file:
+                first = file.readline()
+            if re.match(rb"#!.*\b(ba)?sh\b", first):
+                scripts += 1
+                with self.subTest(script=path):
+                    done = run("bash", "-n", full)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertTrue(os.access(full, os.X_OK), "not executable")
+        self.assertGreater(scripts, 3)
+
+    def test_bootstrap_refuses_a_set_that_it_does_not_know(self):
+        done = run(f"{SOURCE}/scripts/bootstrap", "kitchen")
+        self.assertEqual(done.returncode, 3)
+        self.assertEqual(done.stderr, "bootstrap: unknown set 'kitchen': give any of build, demo, test, or nothing for all\n")
+
+    def test_bootstrap_says_what_to_install_where_there_is_no_dpkg(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for tool in ("bash", "env", "dirname", "awk", "sort", "printf", "id", "cat"):
+                os.symlink(run("which", tool).stdout.strip(), f"{folder}/{tool}")
+            done = run(f"{SOURCE}/scripts/bootstrap", "build", env={"PATH": folder})
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("cmake", done.stderr)
+        self.assertIn("Fedora: dnf install gcc", done.stderr)
+        self.assertIn("Alpine: not supported", done.stderr)
+
+
+class Exports(unittest.TestCase):
+    """A name that the server or the shim exports wins over a library's own in
+    the same process, so they export what they intercept, and pail_*."""
+
+    LINKER = {
+        "_init", "_fini", "_start", "main", "_edata", "_end", "__bss_start", "edata", "end", "etext",
+        "_IO_stdin_used", "__data_start", "data_start", "__dso_handle", "environ", "__environ", "_environ",
+    }
+
+    def exported(self, path):
+        done = run("nm", "-D", "--defined-only", path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return {line.split()[-1].split("@")[0] for line in done.stdout.splitlines() if line.split()}
+
+    def libc(self):
+        names = set()
+        maps = run("ldd", sys.executable).stdout + run("ldd", "/bin/sh").stdout
+        for path in sorted(set(re.findall(r"(/\S+/(?:libc|ld-linux[^/]*|libm|libdl|libpthread)\.so\S*)", maps))):
+            names |= self.exported(path)
+        self.assertIn("malloc", names)
+        return names
+
+    def check(self, path):
+        if not os.path.exists(path):
+            self.skipTest(f"{path} is not built")
+        extra = self.exported(path) - self.libc() - self.LINKER
+        extra = {n for n in extra if not n.startswith(("pail_", "__asan", "__ubsan", "__tsan", "__sanitizer", "__interceptor"))}
+        # names that libc gave up, and the shim still has to intercept
+        extra -= {"cfree"}
+        self.assertEqual(sorted(extra), [])
+
+    def test_the_server_exports_only_its_api_and_what_it_intercepts(self):
+        if os.environ.get("PAIL_SANITIZE"):
+            self.skipTest("a sanitizer's runtime exports its own")
+        self.check(f"{BUILD}/libexec/pail/pail-server")
+
+    def test_the_shim_exports_only_its_api_and_what_it_intercepts(self):
+        self.check(f"{BUILD}/lib/pail/libpailtrace.so")
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())

@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""cmake --install gives a tree that works from wherever it stands."""
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SOURCE = os.environ["PAIL_SOURCE"]
+BUILD = os.environ["PAIL_BUILD"]
+CC = os.environ.get("CC", "cc")
+CMAKE = os.environ.get("CMAKE", "cmake")
+
+HANDLER = """
+#include <pail/handler.h>
+#include <pail/mark.h>
+int pail_handle(struct pail_request *r)
+{
+	PAIL_MARK_BEGIN(1, -1, "GET /");
+	PAIL_MARK_END(1);
+	return pail_write(r, "hello\\n", 6) ? 500 : 200;
+}
+"""
+
+
+def run(*command, **options):
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+class Installed(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.prefix = os.path.join(cls.folder.name, "a prefix")
+        done = run(CMAKE, "--install", BUILD, "--prefix", cls.prefix)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def path(self, *parts):
+        return os.path.join(self.prefix, *parts)
+
+    def test_all_pieces_are_where_the_commands_look(self):
+        for piece in (
+            "bin/pail",
+            "libexec/pail/pail-server",
+            "lib/pail/libpailtrace.so",
+            "include/pail/handler.h",
+            "include/pail/mark.h",
+            "share/pkgconfig/pail.pc",
+            "share/man/man1/pail.1",
+            "share/man/man5/pail.conf.5",
+            "share/man/man5/pail-trace.5",
+            "share/doc/pail/LICENSE",
+        ):
+            with self.subTest(piece=piece):
+                self.assertTrue(os.path.exists(self.path(piece)))
+
+    def test_the_installed_command_says_its_version(self):
+        done = run(self.path("bin/pail"), "--version")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"^pail \d+\.\d+\.\d+")
+
+    def test_the_installed_command_finds_its_recorder(self):
+        done = run(self.path("bin/pail"), "record", "-o", "t.db", "--", "true", cwd=self.folder.name)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(os.path.exists(os.path.join(self.folder.name, "t.db")))
+
+    def test_the_installed_command_finds_its_server(self):
+        done = run(self.path("bin/pail"), "serve", "--print-bound", "--app", "builtin:send-static-file",
+                   cwd=self.folder.name)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("bound", done.stdout)
+
+    def test_a_handler_builds_with_pkg_config_alone(self):
+        source = os.path.join(self.folder.name, "handler.c")
+        with open(source, "w", encoding="utf-8") as file:
+            file.write(HANDLER)
+        environment = dict(os.environ, PKG_CONFIG_PATH=self.path("share/pkgconfig"))
+        flags = run("pkg-config", "--cflags", "pail", env=environment)
+        self.assertEqual(flags.returncode, 0, flags.stderr)
+        self.assertIn("-fstack-clash-protection", flags.stdout)
+        library = os.path.join(self.folder.name, "handler.so")
+        command = f'"{CC}" -shared -fPIC -Wall -Wextra -Werror {flags.stdout.strip()} -o handler.so handler.c'
+        done = run("sh", "-c", command, cwd=self.folder.name)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = run(self.path("bin/pail"), "serve", "--print-bound", "--app", library, cwd=self.folder.name)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
