@@ -5,12 +5,15 @@
  * construction.
  *
  * An arena is a fixed piece of memory [base, base + size) that the caller
- * owns. Blocks are carved off at `top`, which only a fitting request moves;
- * under ARENA_REUSE freed blocks are kept for reuse (small sizes in
- * exact-fit lists, larger ones coalesced with their neighbours in
- * two-level segregated bins; a free block that touches `top` lowers it);
- * under ARENA_BUMP, Nea's policy, free does nothing and realloc only grows or
- * shrinks in place at `top`.
+ * owns. Blocks are carved off at `top`, which only a fitting request moves.
+ * Under ARENA_REUSE freed blocks are used again: small ones (blocks of at most
+ * 1 KiB) are first cached as they are in one list per size; others are merged
+ * with free neighbours and kept in bins, exact by 16 bytes up to 1 KiB and
+ * eight to a power of two above (Wilson et al., "Dynamic Storage Allocation: A
+ * Survey and Critical Review", 1995, 3.7; Masmano et al., "TLSF", 2004). Before
+ * an allocation would raise the peak, the cached ones are merged as well. A
+ * free block that touches `top` lowers it. Under ARENA_BUMP, Nea's policy,
+ * free does nothing and realloc only grows or shrinks in place at `top`.
  *
  * Invariants
  * - Where a block lies is a function of the sequence of calls alone, as an
@@ -21,7 +24,13 @@
  *   exactly; a larger one is charged size + align, wherever base lies.
  * - Every block is aligned to 16 and costs an 8-byte header.
  * - arena_clear() takes the same time whatever the size.
- * - Nothing is written outside [base, base + top) and the struct itself.
+ * - Nothing is written outside [base, base + top) and the struct itself: what
+ *   is read from the blocks is checked before it is followed, since whoever
+ *   uses them may overwrite it. Frees that cannot be (twice, of no block, in a
+ *   heap that was overwritten) are counted in `faults` and ignored; once the
+ *   lists themselves are seen to be damaged, nothing is reused until the clear.
+ *
+ * An arena uses at most ARENA_REUSE_BYTES_MAX or ARENA_BUMP_BYTES_MAX of its size.
  *
  * Not thread-safe: an arena belongs to one request at a time. The arena never
  * prints, never aborts on its caller's exhaustion, and returns NULL when it is
@@ -34,21 +43,33 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ARENA_ALIGN = 16, ARENA_ALIGN_BASE = 4096, ARENA_SMALL_LISTS = 64, ARENA_BINS = 40 * 4 };
+enum {
+	ARENA_ALIGN = 16,
+	ARENA_ALIGN_BASE = 4096,
+	ARENA_SMALL_LISTS = 64,
+	ARENA_BINS = ARENA_SMALL_LISTS + 24 * 8,
+};
+#define ARENA_REUSE_BYTES_MAX ((size_t)1 << 34)
+#define ARENA_BUMP_BYTES_MAX  ((size_t)1 << 35)
 
 enum arena_policy { ARENA_BUMP, ARENA_REUSE };
 
 struct arena {
 	unsigned char *base;
 	size_t size_bytes;
-	size_t top_bytes;    /* first byte never in use, from base */
+	size_t top_bytes;    /* first byte not in use by any block, from base */
 	size_t peak_bytes;   /* highest top since the last clear: the need so far */
 	size_t wanted_bytes; /* the top that the last refused call would have needed */
 	enum arena_policy policy;
-	uint64_t small_map;                   /* bit i: small_list[i] is valid */
-	uint64_t bin_map[(ARENA_BINS + 63) / 64];
-	void *small_list[ARENA_SMALL_LISTS];
-	void *bin[ARENA_BINS];
+	uint32_t faults; /* impossible frees and damage seen since the last clear */
+	/* All below is arena.c's. Lists and bins hold block ids, valid if the bit is set. */
+	bool damaged;
+	bool hollow;         /* payloads are never read nor written: for replays */
+	uint32_t last_units; /* size of the block below top */
+	uint64_t small_map;
+	uint64_t bin_map[ARENA_BINS / 64];
+	uint32_t small_list[ARENA_SMALL_LISTS];
+	uint32_t bin[ARENA_BINS];
 };
 
 void arena_init(struct arena *arena, void *base, size_t size_bytes, enum arena_policy policy);
@@ -59,10 +80,12 @@ void arena_clear(struct arena *arena);
  * A size of 0 gives a distinct block. NULL if it does not fit; nothing changed
  * then but wanted_bytes. */
 void *arena_alloc(struct arena *arena, size_t size, size_t align);
-/* realloc(3) within one arena: p may be NULL; NULL leaves p as it was. */
+/* realloc(3) within one arena: p may be NULL; NULL leaves p as it was. A size
+ * of 0 gives a smallest block, not a free. */
 void *arena_realloc(struct arena *arena, void *p, size_t size);
 /* p came from this arena since its last clear, or is NULL. */
 void arena_free(struct arena *arena, void *p);
+/* Bytes that may be used at p; 0 if p is no block. */
 size_t arena_usable_bytes(const struct arena *arena, const void *p);
 
 static inline bool arena_owns(const struct arena *arena, const void *p)
@@ -73,7 +96,7 @@ static inline bool arena_owns(const struct arena *arena, const void *p)
 /* Walks every block and list and asserts the invariants. O(blocks). */
 void arena_check(const struct arena *arena);
 
-const char *arena_policy_name(enum arena_policy policy);		 /* "bump", "reuse" */
+const char *arena_policy_name(enum arena_policy policy);             /* "bump", "reuse" */
 int arena_policy_parse(const char *text, enum arena_policy *policy); /* -1 if neither */
 
 #endif

@@ -19,7 +19,7 @@ int conf_parse(const char *name, const char *text, struct plan *plan, struct err
 /* Why a key has its value: conf_write() puts it as a comment above the key. */
 struct conf_reason {
 	const char *section, *key; /* "bucket main", "count" */
-	const char *text;	   /* may hold newlines: each line becomes a comment */
+	const char *text;          /* may hold newlines: each line becomes a comment */
 };
 /* Writes every key that differs from the defaults and every class and route;
  * `head` is a comment for the top. What it writes, conf_parse() reads back to

@@ -15,7 +15,7 @@
 
 enum err_kind {
 	ERR_NONE = 0,
-	ERR_USAGE = 2,	     /* the caller asked for something that can't be: exit 2 */
+	ERR_USAGE = 2,       /* the caller asked for something that can't be: exit 2 */
 	ERR_ENVIRONMENT = 3, /* bad input, or the machine said no: exit 3 */
 };
 

@@ -14,6 +14,7 @@ int file_write_atomic(const char *path, const void *bytes, size_t length, unsign
 		      struct err *err);
 /* Reads a whole regular file of at most `limit` bytes; *bytes is malloc'd,
  * NUL-terminated, and the caller's to free. */
-int file_read_all(const char *path, size_t limit, char **bytes, size_t *length, struct err *err);
+int file_read_all(const char *path, size_t limit, char **bytes, size_t *length,
+		  struct err *err);
 
 #endif

@@ -18,7 +18,7 @@ enum { JSON_DEPTH_MAX = 32 };
 struct json {
 	struct buf *out;
 	int depth;
-	char kind[JSON_DEPTH_MAX];  /* '{' or '[' */
+	char kind[JSON_DEPTH_MAX]; /* '{' or '[' */
 	bool first[JSON_DEPTH_MAX];
 	bool after_key;
 };

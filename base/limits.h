@@ -18,6 +18,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/str.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,15 +40,16 @@ struct plan_class {
 };
 
 struct plan_route {
-	char pattern[LIMITS_PATTERN_MAX]; /* "GET /search", "/static/", "*": see limits_route() */
+	char pattern[LIMITS_PATTERN_MAX]; /* "GET /search", "/static/", "*": see limits_route()
+					   */
 	uint32_t class_index;
-	bool retry;	      /* once more in the next bigger class when it is oversize */
+	bool retry;           /* once more in the next bigger class when it is oversize */
 	uint64_t stack_bytes; /* 0: the plan's stack size */
 };
 
 struct plan_on_oom {
 	char library[LIMITS_NAME_MAX]; /* "libsqlite3" or "*" */
-	bool unwind;		       /* false: malloc gives NULL */
+	bool unwind;                   /* false: malloc gives NULL */
 };
 
 struct plan {
@@ -55,17 +57,17 @@ struct plan {
 	char listen[128]; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
 	char admin[128];  /* "" for none */
 	uint32_t threads;
-	uint32_t connections;	      /* of all threads together */
+	uint32_t connections;                /* of all threads together */
 	uint64_t rcvbuf_bytes, sndbuf_bytes; /* as passed to setsockopt */
-	uint64_t head_bytes;	      /* longest request head, and its buffer */
-	uint64_t body_bytes_max;      /* largest body accepted; 0: what the bucket holds */
-	uint32_t queue;		      /* requests that may wait for a bucket */
-	uint64_t wait_ns;	      /* how long one may wait */
+	uint64_t head_bytes;                 /* longest request head, and its buffer */
+	uint64_t body_bytes_max; /* largest body accepted; 0: what the bucket holds */
+	uint32_t queue;          /* requests that may wait for a bucket */
+	uint64_t wait_ns;        /* how long one may wait */
 	uint64_t head_timeout_ns, body_timeout_ns, write_timeout_ns, idle_timeout_ns;
-	uint64_t cpu_deadline_ns;     /* CPU time of a handler; 0: none */
-	uint64_t wall_deadline_ns;    /* wall-clock time of a handler; 0: none */
-	uint64_t image_bytes;	      /* allowance for text, data and libraries */
-	uint64_t system_bytes;	      /* the region that malloc outside a request uses */
+	uint64_t cpu_deadline_ns;  /* CPU time of a handler; 0: none */
+	uint64_t wall_deadline_ns; /* wall-clock time of a handler; 0: none */
+	uint64_t image_bytes;      /* allowance for text, data and libraries */
+	uint64_t system_bytes;     /* the region that malloc outside a request uses */
 	enum arena_policy policy;
 	/* [stack] */
 	uint64_t stack_bytes, big_stack_bytes;
@@ -86,6 +88,12 @@ void limits_defaults(struct plan *plan);
  * more threads than buckets, overflow of the bound. The message names section
  * and key ("[bucket main] count"). */
 int limits_check(const struct plan *plan, struct err *err);
+/* The same, with the place apart from the message, for who knows its line. */
+struct limits_place {
+	char section[LIMITS_PATTERN_MAX + 16]; /* "bucket main" */
+	const char *key;                       /* "count" */
+};
+int limits_check_at(const struct plan *plan, struct limits_place *place, struct err *err);
 
 /*
  * Which route rule holds for a request: an exact "METHOD /path" before an
@@ -94,6 +102,12 @@ int limits_check(const struct plan *plan, struct err *err);
  * `path` is without query.
  */
 int limits_route(const struct plan *plan, struct str method, struct str path);
+
+/*
+ * The stack of every bucket of a class: the plan's, or the most that a route
+ * asks for which can end up in it (its own class, and with `retry` any bigger).
+ */
+uint64_t limits_class_stack_bytes(const struct plan *plan, uint32_t class_index);
 
 struct bound_term {
 	char name[LIMITS_NAME_MAX + 16];
@@ -114,9 +128,9 @@ uint64_t limits_bound_bytes(const struct plan *plan);
 
 /* Fixed pieces that the server promises to stay within (asserted there). */
 enum {
-	LIMITS_BUCKET_META_BYTES = 16384,	 /* request state, output buffer, saved context */
-	LIMITS_CONNECTION_BYTES = 512,		 /* one slot of the connection table */
-	LIMITS_THREAD_BYTES = 1 << 20,		 /* a worker's own stacks, epoll events, rings */
+	LIMITS_BUCKET_META_BYTES = 16384, /* request state, output buffer, saved context */
+	LIMITS_CONNECTION_BYTES = 512,    /* one slot of the connection table */
+	LIMITS_THREAD_BYTES = 1 << 20,    /* a worker's own stacks, epoll events, rings */
 };
 
 #endif

@@ -21,7 +21,7 @@ enum replay_kind { REPLAY_ALLOC, REPLAY_FREE, REPLAY_REALLOC };
 
 struct replay_op {
 	uint32_t slot;
-	uint8_t kind;	    /* enum replay_kind */
+	uint8_t kind;       /* enum replay_kind */
 	uint8_t align_log2; /* of REPLAY_ALLOC; 0 means the default */
 	uint16_t unused;
 	uint64_t size_bytes; /* asked for; 0 in REPLAY_FREE */
@@ -29,10 +29,16 @@ struct replay_op {
 static_assert(sizeof(struct replay_op) == 16, "stored layout");
 
 struct replay_need {
-	uint64_t need_bytes;	  /* arena_peak: the least bucket in which all succeeds */
+	uint64_t need_bytes;      /* arena_peak: the least bucket in which all succeeds */
 	uint64_t requested_bytes; /* sum of sizes asked for; a realloc counts its growth */
 	uint64_t live_peak_bytes; /* most bytes asked for and not freed at one time */
 	uint64_t largest_bytes;
+};
+
+/* A block that the list holds, by slot; p is NULL while the slot is unused. */
+struct replay_block {
+	void *p;
+	uint64_t bytes; /* asked for */
 };
 
 /* Reserves address space (not memory) for replays of up to `span_bytes`. */
@@ -40,9 +46,8 @@ struct replay {
 	struct arena arena;
 	unsigned char *span;
 	size_t span_bytes;
-	void **block; /* by slot */
-	uint64_t *block_bytes;
-	uint32_t blocks;
+	struct replay_block *block;
+	size_t blocks;
 };
 int replay_init(struct replay *replay, size_t span_bytes); /* 0, or -1 with errno */
 void replay_release(struct replay *replay);

@@ -18,7 +18,8 @@ struct table;
 struct table *table_new(size_t columns, const char *const *heads);
 void table_free(struct table *table);
 /* Adds the next cell, row by row; copies the text. */
-void table_cell(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void table_cell(struct table *table, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 void table_write(const struct table *table, struct buf *out, int width);
 int table_width_of(int fd); /* columns of the terminal on fd, or 100 */
 

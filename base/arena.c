@@ -1,0 +1,693 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/arena.h"
+
+#include <assert.h>
+#include <string.h>
+
+/*
+ * Layout. A block is a header of 8 bytes and its payload; its size is counted
+ * in units of 16 bytes and takes the header in, so headers lie at 8 mod 16 and
+ * the 8 bytes before the first one are never used. A block is named by its id,
+ * the offset of its payload in units: never 0. The header also holds the size
+ * of the block before it, so both neighbours are found without a footer, and a
+ * block of 16 bytes has room for all it needs when it is free.
+ */
+enum { UNIT = 16, HEADER = 8, SMALL_UNITS = ARENA_SMALL_LISTS, FIT_TRIES = 8 };
+
+enum block_state {
+	USED,
+	CACHED, /* in small_list, not merged */
+	FREE,   /* in a bin, merged with its neighbours */
+	INNER,  /* no block: stands before a payload that a large alignment moved up */
+};
+
+struct header {
+	uint32_t tag;          /* units << 2 | state; of INNER, the units back to the block */
+	uint32_t before_units; /* size of the block before, 0 for the first; of INNER, its
+				* alignment */
+};
+struct links {
+	uint32_t next, before; /* ids; 0: none */
+};
+static_assert(sizeof(struct header) == HEADER && sizeof(struct links) == 8, "fit a unit");
+/* Sizes, also of what was merged, and ids never leave their fields. */
+static_assert(ARENA_REUSE_BYTES_MAX / UNIT <= (size_t)1 << 30, "30 bits of units");
+static_assert(ARENA_BUMP_BYTES_MAX / UNIT < (size_t)1 << 32, "32 bits of id");
+
+static enum block_state state_of(const struct header *header)
+{
+	return header->tag & 3;
+}
+
+static uint32_t units_of(const struct header *header)
+{
+	return header->tag >> 2;
+}
+
+static uint32_t tag(uint32_t units, enum block_state state)
+{
+	return units << 2 | state;
+}
+
+static struct header *header_of(const struct arena *arena, uint32_t id)
+{
+	return (struct header *)(void *)(arena->base + (size_t)id * UNIT - HEADER);
+}
+
+static struct links *links_of(const struct arena *arena, uint32_t id)
+{
+	return (struct links *)(void *)(arena->base + (size_t)id * UNIT);
+}
+
+/* One past the last id: that of a block which would start at top. */
+static uint32_t end_id(const struct arena *arena)
+{
+	return (uint32_t)((arena->top_bytes + HEADER) / UNIT);
+}
+
+static bool id_is_inside(const struct arena *arena, uint32_t id)
+{
+	return id != 0 && id < end_id(arena);
+}
+
+void arena_init(struct arena *arena, void *base, size_t size_bytes, enum arena_policy policy)
+{
+	assert(((uintptr_t)base & (ARENA_ALIGN_BASE - 1)) == 0);
+	arena->base = base;
+	arena->size_bytes = size_bytes;
+	arena->policy = policy;
+	arena->hollow = false;
+	arena_clear(arena);
+}
+
+void arena_clear(struct arena *arena)
+{
+	arena->top_bytes = HEADER;
+	arena->peak_bytes = 0;
+	arena->wanted_bytes = 0;
+	arena->faults = 0;
+	arena->damaged = false;
+	arena->last_units = 0;
+	arena->small_map = 0;
+	memset(arena->bin_map, 0, sizeof(arena->bin_map));
+}
+
+/* The lists cannot be trusted any more: what is free stays unused, frees do
+ * nothing, and new blocks come from top, until the clear. */
+static void give_up(struct arena *arena)
+{
+	arena->faults++;
+	arena->damaged = true;
+	arena->small_map = 0;
+	memset(arena->bin_map, 0, sizeof(arena->bin_map));
+}
+
+/* -- bins ------------------------------------------------------------------ */
+
+static uint32_t bin_of(uint32_t units)
+{
+	if (units <= SMALL_UNITS)
+		return units - 1;
+	uint32_t log2 = 31 - (uint32_t)__builtin_clz(units);
+	uint32_t eighth = (units >> (log2 - 3)) & 7;
+	return SMALL_UNITS + (log2 - 6) * 8 + eighth;
+}
+
+/* The first bin at or after `bin` that holds a block; ARENA_BINS if none does. */
+static uint32_t bin_next(const struct arena *arena, uint32_t bin)
+{
+	if (bin >= ARENA_BINS)
+		return ARENA_BINS;
+	uint32_t word = bin / 64;
+	uint64_t map = arena->bin_map[word] & (~UINT64_C(0) << (bin % 64));
+	while (map == 0) {
+		if (++word == ARENA_BINS / 64)
+			return ARENA_BINS;
+		map = arena->bin_map[word];
+	}
+	return word * 64 + (uint32_t)__builtin_ctzll(map);
+}
+
+static bool bin_holds(const struct arena *arena, uint32_t bin)
+{
+	return arena->bin_map[bin / 64] >> (bin % 64) & 1;
+}
+
+/* Marks a block as free and puts it first in its bin. Its header is whole. */
+static void bin_push(struct arena *arena, uint32_t id, struct header *header)
+{
+	uint32_t bin = bin_of(units_of(header)), next = 0;
+	if (bin_holds(arena, bin)) {
+		next = arena->bin[bin];
+		if (!id_is_inside(arena, next)) {
+			give_up(arena);
+			return;
+		}
+		links_of(arena, next)->before = id;
+	}
+	header->tag = tag(units_of(header), FREE);
+	*links_of(arena, id) = (struct links){.next = next};
+	arena->bin[bin] = id;
+	arena->bin_map[bin / 64] |= UINT64_C(1) << (bin % 64);
+}
+
+/* Takes a free block out of its bin. False if its links are damaged. */
+static bool bin_remove(struct arena *arena, uint32_t id, const struct header *header)
+{
+	uint32_t bin = bin_of(units_of(header));
+	struct links links = *links_of(arena, id);
+	if (links.next != 0 &&
+	    (!id_is_inside(arena, links.next) || links_of(arena, links.next)->before != id))
+		return false;
+	if (links.before != 0) {
+		if (!id_is_inside(arena, links.before) ||
+		    links_of(arena, links.before)->next != id)
+			return false;
+		links_of(arena, links.before)->next = links.next;
+	} else {
+		if (!bin_holds(arena, bin) || arena->bin[bin] != id)
+			return false;
+		arena->bin[bin] = links.next;
+		if (links.next == 0)
+			arena->bin_map[bin / 64] &= ~(UINT64_C(1) << (bin % 64));
+	}
+	if (links.next != 0)
+		links_of(arena, links.next)->before = links.before;
+	return true;
+}
+
+/* -- blocks ---------------------------------------------------------------- */
+
+/* Whether a header says something possible about the block it stands before. */
+static bool header_is_sound(const struct arena *arena, uint32_t id, const struct header *header)
+{
+	return units_of(header) != 0 && units_of(header) <= end_id(arena) - id &&
+	       header->before_units < id;
+}
+
+/* Tells the block behind how large the one before it is now. */
+static void tell_next(struct arena *arena, uint32_t id, uint32_t units)
+{
+	if (id + units == end_id(arena))
+		arena->last_units = units;
+	else
+		header_of(arena, id + units)->before_units = units;
+}
+
+static void move_top(struct arena *arena, uint32_t id)
+{
+	arena->top_bytes = (size_t)id * UNIT - HEADER;
+	if (arena->top_bytes > arena->peak_bytes)
+		arena->peak_bytes = arena->top_bytes;
+}
+
+/* Whether `units` more fit behind top; notes what was wanted if they do not. */
+static bool top_has(struct arena *arena, size_t units)
+{
+	size_t most_bytes =
+		arena->policy == ARENA_REUSE ? ARENA_REUSE_BYTES_MAX : ARENA_BUMP_BYTES_MAX;
+	size_t size_bytes = arena->size_bytes < most_bytes ? arena->size_bytes : most_bytes;
+	size_t wanted_bytes = arena->top_bytes + units * UNIT;
+	if (wanted_bytes <= size_bytes)
+		return true;
+	arena->wanted_bytes = wanted_bytes;
+	return false;
+}
+
+/* A new used block at top, which has room for it. */
+static uint32_t top_take(struct arena *arena, uint32_t units)
+{
+	uint32_t id = end_id(arena);
+	move_top(arena, id + units);
+	*header_of(arena, id) =
+		(struct header){.tag = tag(units, USED), .before_units = arena->last_units};
+	arena->last_units = units;
+	return id;
+}
+
+/* Frees a used block for good: merged with its neighbours, into a bin or top.
+ * The header is sound. */
+static void block_merge(struct arena *arena, uint32_t id, struct header *header)
+{
+	uint32_t units = units_of(header), next = id + units;
+	if (next < end_id(arena)) {
+		struct header *after = header_of(arena, next);
+		if (after->before_units != units || !header_is_sound(arena, next, after)) {
+			give_up(arena);
+			return;
+		}
+		if (state_of(after) == FREE) {
+			if (!bin_remove(arena, next, after)) {
+				give_up(arena);
+				return;
+			}
+			units += units_of(after);
+		}
+	}
+	if (header->before_units != 0) {
+		uint32_t before_id = id - header->before_units;
+		struct header *before = header_of(arena, before_id);
+		if (units_of(before) != header->before_units ||
+		    !header_is_sound(arena, before_id, before)) {
+			give_up(arena);
+			return;
+		}
+		if (state_of(before) == FREE) {
+			if (!bin_remove(arena, before_id, before)) {
+				give_up(arena);
+				return;
+			}
+			/* the old header is inside a free block now: no block any more */
+			header->tag = tag(units_of(header), FREE);
+			units += units_of(before);
+			id = before_id;
+			header = before;
+		}
+	}
+	if (id + units == end_id(arena)) {
+		header->tag = tag(units_of(header), FREE);
+		arena->last_units = header->before_units;
+		move_top(arena, id);
+		return;
+	}
+	header->tag = tag(units, USED);
+	tell_next(arena, id, units);
+	bin_push(arena, id, header);
+}
+
+/* Merges all that is cached. Each block is merged once for each time that it
+ * was freed, so this costs no more than the frees did. */
+static void flush_cached(struct arena *arena)
+{
+	while (arena->small_map != 0) {
+		uint32_t list = (uint32_t)__builtin_ctzll(arena->small_map);
+		uint32_t id = arena->small_list[list];
+		if (!id_is_inside(arena, id)) {
+			/* Merging at top may have taken the rest of the list's memory only
+			 * if it was overwritten. */
+			give_up(arena);
+			return;
+		}
+		struct header *header = header_of(arena, id);
+		if (state_of(header) != CACHED || units_of(header) != list + 1 ||
+		    !header_is_sound(arena, id, header)) {
+			give_up(arena);
+			return;
+		}
+		uint32_t next = links_of(arena, id)->next;
+		arena->small_list[list] = next;
+		if (next == 0)
+			arena->small_map &= ~(UINT64_C(1) << list);
+		header->tag = tag(units_of(header), USED);
+		block_merge(arena, id, header);
+	}
+}
+
+/* Cuts a used block to `units` and frees the rest. */
+static void block_cut(struct arena *arena, uint32_t id, struct header *header, uint32_t units)
+{
+	uint32_t rest = units_of(header) - units;
+	if (rest == 0)
+		return;
+	header->tag = tag(units, USED);
+	struct header *tail = header_of(arena, id + units);
+	*tail = (struct header){.tag = tag(rest, USED), .before_units = units};
+	tell_next(arena, id + units, rest);
+	block_merge(arena, id + units, tail);
+}
+
+/* The best of the first few that fit in a bin; 0 if none of them does. */
+static uint32_t bin_best(struct arena *arena, uint32_t bin, uint32_t units)
+{
+	uint32_t best = 0, best_units = UINT32_MAX;
+	uint32_t id = arena->bin[bin];
+	for (int tries = 0; id != 0 && tries < FIT_TRIES; tries++) {
+		if (!id_is_inside(arena, id) || state_of(header_of(arena, id)) != FREE ||
+		    !header_is_sound(arena, id, header_of(arena, id))) {
+			give_up(arena);
+			return 0;
+		}
+		uint32_t has = units_of(header_of(arena, id));
+		if (has >= units && has < best_units) {
+			best = id;
+			best_units = has;
+			if (has == units)
+				break;
+		}
+		id = links_of(arena, id)->next;
+	}
+	return best;
+}
+
+/* A used block of at least `units` from the bins, not yet cut; 0 if none. */
+static uint32_t bin_take(struct arena *arena, uint32_t units)
+{
+	uint32_t own = bin_of(units), id = 0;
+	for (uint32_t bin = bin_next(arena, own); bin < ARENA_BINS && id == 0;
+	     bin = bin_next(arena, bin + 1))
+		id = bin_best(arena, bin, units);
+	if (id == 0)
+		return 0;
+	struct header *header = header_of(arena, id);
+	if (!bin_remove(arena, id, header)) {
+		give_up(arena);
+		return 0;
+	}
+	header->tag = tag(units_of(header), USED);
+	return id;
+}
+
+static uint32_t small_take(struct arena *arena, uint32_t units)
+{
+	uint32_t list = units - 1, id = arena->small_list[list];
+	struct header *header = header_of(arena, id);
+	if (!id_is_inside(arena, id) || state_of(header) != CACHED ||
+	    units_of(header) != units) {
+		give_up(arena);
+		return 0;
+	}
+	uint32_t next = links_of(arena, id)->next;
+	arena->small_list[list] = next;
+	if (next == 0)
+		arena->small_map &= ~(UINT64_C(1) << list);
+	header->tag = tag(units_of(header), USED);
+	return id;
+}
+
+static void small_put(struct arena *arena, uint32_t id, struct header *header)
+{
+	uint32_t list = units_of(header) - 1;
+	uint64_t bit = UINT64_C(1) << list;
+	links_of(arena, id)->next = arena->small_map & bit ? arena->small_list[list] : 0;
+	header->tag = tag(units_of(header), CACHED);
+	arena->small_list[list] = id;
+	arena->small_map |= bit;
+}
+
+/* -- allocation ------------------------------------------------------------ */
+
+/* The units of a block for size bytes; 0 if no arena could hold it. */
+static uint32_t units_for(struct arena *arena, size_t size)
+{
+	if (size > ARENA_REUSE_BYTES_MAX - 2 * UNIT) {
+		if (__builtin_add_overflow(arena->top_bytes, size, &arena->wanted_bytes))
+			arena->wanted_bytes = SIZE_MAX;
+		return 0;
+	}
+	size_t units = (size + HEADER + UNIT - 1) / UNIT;
+	return (uint32_t)(units ? units : 1);
+}
+
+/* A used block of exactly `units`; 0 if there is no room. */
+static uint32_t block_take(struct arena *arena, uint32_t units)
+{
+	if (units <= SMALL_UNITS && arena->small_map >> (units - 1) & 1) {
+		uint32_t id = small_take(arena, units);
+		if (id)
+			return id;
+	}
+	for (;;) {
+		uint32_t id = bin_take(arena, units);
+		if (id) {
+			block_cut(arena, id, header_of(arena, id), units);
+			return id;
+		}
+		/* Up to the peak, top is free of charge; past it, all else comes first. */
+		if (arena->small_map == 0 ||
+		    arena->top_bytes + (size_t)units * UNIT <= arena->peak_bytes)
+			break;
+		flush_cached(arena);
+	}
+	return top_has(arena, units) ? top_take(arena, units) : 0;
+}
+
+/* The least id >= id whose payload is aligned; align is at most the base's. */
+static uint32_t align_id(uint32_t id, size_t align)
+{
+	uint32_t align_units = (uint32_t)(align / UNIT);
+	return (id + align_units - 1) & ~(align_units - 1);
+}
+
+/* A used block at an aligned id, for alignments that base has as well. What is
+ * left before it becomes a free block. */
+static uint32_t block_take_aligned(struct arena *arena, uint32_t units, size_t align)
+{
+	uint32_t spare = (uint32_t)(align / UNIT) - 1;
+	for (;;) {
+		uint32_t id = bin_take(arena, units + spare);
+		if (id == 0 && arena->small_map != 0) {
+			size_t end = align_id(end_id(arena), align) + (size_t)units;
+			if (end * UNIT - HEADER > arena->peak_bytes) {
+				flush_cached(arena);
+				continue;
+			}
+		}
+		uint32_t at_top = id ? 0 : align_id(end_id(arena), align) - end_id(arena);
+		if (id == 0) {
+			if (!top_has(arena, (size_t)at_top + units))
+				return 0;
+			id = top_take(arena, at_top + units);
+		}
+		struct header *header = header_of(arena, id);
+		uint32_t gap = align_id(id, align) - id;
+		if (gap != 0) {
+			struct header *aligned = header_of(arena, id + gap);
+			*aligned = (struct header){.tag = tag(units_of(header) - gap, USED),
+						   .before_units = gap};
+			tell_next(arena, id + gap, units_of(aligned));
+			header->tag = tag(gap, USED);
+			if (arena->policy == ARENA_REUSE)
+				block_merge(arena, id, header);
+			id += gap;
+			header = aligned;
+		}
+		block_cut(arena, id, header, units);
+		return id;
+	}
+}
+
+/* Past the base's alignment the address decides where p lies in its block, so
+ * the block has room for the worst case, and the header before p leads back. */
+static void *alloc_far_aligned(struct arena *arena, size_t size, size_t align)
+{
+	if (size > SIZE_MAX - align || align > ARENA_REUSE_BYTES_MAX) {
+		arena->wanted_bytes = SIZE_MAX;
+		return NULL;
+	}
+	uint32_t units = units_for(arena, size + align);
+	uint32_t id = units ? block_take(arena, units) : 0;
+	if (id == 0)
+		return NULL;
+	uintptr_t payload = (uintptr_t)links_of(arena, id);
+	uintptr_t p = (payload + UNIT + align - 1) & ~(align - 1);
+	struct header *inner = (struct header *)(p - HEADER);
+	*inner = (struct header){.tag = tag((uint32_t)((p - payload) / UNIT), INNER),
+				 .before_units = (uint32_t)(align / UNIT)};
+	return (void *)p;
+}
+
+void *arena_alloc(struct arena *arena, size_t size, size_t align)
+{
+	assert((align & (align - 1)) == 0);
+	if (align > ARENA_ALIGN_BASE)
+		return alloc_far_aligned(arena, size, align);
+	uint32_t units = units_for(arena, size);
+	if (units == 0)
+		return NULL;
+	uint32_t id = align <= ARENA_ALIGN ? block_take(arena, units)
+					   : block_take_aligned(arena, units, align);
+	return id ? links_of(arena, id) : NULL;
+}
+
+/* -- blocks by their payload ----------------------------------------------- */
+
+/* The block of a payload, and the bytes at p that its owner may use. */
+struct found {
+	uint32_t id;
+	struct header *header;
+	size_t usable_bytes;
+	bool moved; /* by a large alignment */
+};
+
+/* False if p is no payload of a used block, as far as its header tells. */
+static bool find(const struct arena *arena, const void *p, struct found *found)
+{
+	size_t offset = (size_t)((const unsigned char *)p - arena->base);
+	if (offset % UNIT != 0 || offset >= arena->top_bytes || offset == 0)
+		return false;
+	uint32_t id = (uint32_t)(offset / UNIT);
+	struct header *header = header_of(arena, id);
+	uint32_t reserved = 0;
+	if (state_of(header) == INNER) {
+		reserved = header->before_units;
+		if (units_of(header) >= id || units_of(header) > reserved)
+			return false;
+		id -= units_of(header);
+		header = header_of(arena, id);
+	}
+	if (state_of(header) != USED || !header_is_sound(arena, id, header) ||
+	    units_of(header) <= reserved)
+		return false;
+	*found = (struct found){.id = id,
+				.header = header,
+				.usable_bytes =
+					(size_t)(units_of(header) - reserved) * UNIT - HEADER,
+				.moved = reserved != 0};
+	return true;
+}
+
+void arena_free(struct arena *arena, void *p)
+{
+	if (!p || arena->policy == ARENA_BUMP || arena->damaged)
+		return;
+	struct found found;
+	if (!find(arena, p, &found)) {
+		arena->faults++;
+		return;
+	}
+	if (units_of(found.header) <= SMALL_UNITS &&
+	    found.id + units_of(found.header) != end_id(arena))
+		small_put(arena, found.id, found.header);
+	else
+		block_merge(arena, found.id, found.header);
+}
+
+size_t arena_usable_bytes(const struct arena *arena, const void *p)
+{
+	struct found found;
+	return p && find(arena, p, &found) ? found.usable_bytes : 0;
+}
+
+/* Makes a block `units` long where it lies. False if it cannot. */
+static bool block_resize(struct arena *arena, uint32_t id, struct header *header,
+			 uint32_t units)
+{
+	uint32_t next = id + units_of(header);
+	bool at_top = next == end_id(arena);
+	if (units <= units_of(header)) {
+		if (arena->policy == ARENA_REUSE && !arena->damaged) {
+			block_cut(arena, id, header, units);
+		} else if (at_top) {
+			header->tag = tag(units, USED);
+			arena->last_units = units;
+			move_top(arena, id + units);
+		}
+		return true;
+	}
+	uint32_t more = units - units_of(header);
+	if (at_top) {
+		if (!top_has(arena, more))
+			return false;
+		header->tag = tag(units, USED);
+		arena->last_units = units;
+		move_top(arena, id + units);
+		return true;
+	}
+	if (arena->policy == ARENA_BUMP || arena->damaged)
+		return false;
+	struct header *after = header_of(arena, next);
+	if (state_of(after) != FREE || after->before_units != units_of(header) ||
+	    !header_is_sound(arena, next, after) || units_of(after) < more)
+		return false;
+	if (!bin_remove(arena, next, after)) {
+		give_up(arena);
+		return false;
+	}
+	header->tag = tag(units_of(header) + units_of(after), USED);
+	tell_next(arena, id, units_of(header));
+	block_cut(arena, id, header, units);
+	return true;
+}
+
+void *arena_realloc(struct arena *arena, void *p, size_t size)
+{
+	if (!p)
+		return arena_alloc(arena, size, 0);
+	struct found found;
+	if (!find(arena, p, &found)) {
+		arena->faults++;
+		return NULL;
+	}
+	uint32_t units = units_for(arena, size);
+	if (units == 0)
+		return NULL;
+	if (found.moved ? size <= found.usable_bytes
+			: block_resize(arena, found.id, found.header, units))
+		return p;
+	uint32_t id = block_take(arena, units);
+	if (id == 0)
+		return NULL;
+	void *copy = links_of(arena, id);
+	if (!arena->hollow)
+		memcpy(copy, p, found.usable_bytes < size ? found.usable_bytes : size);
+	arena_free(arena, p);
+	return copy;
+}
+
+/* -- checks ---------------------------------------------------------------- */
+
+static size_t check_list(const struct arena *arena, uint32_t id, enum block_state state,
+			 uint32_t bin)
+{
+	size_t count = 0;
+	uint32_t before = 0;
+	while (id != 0) {
+		assert(id_is_inside(arena, id) && count < end_id(arena));
+		const struct header *header = header_of(arena, id);
+		assert(state_of(header) == state && bin_of(units_of(header)) == bin);
+		assert(state != FREE || links_of(arena, id)->before == before);
+		before = id;
+		id = links_of(arena, id)->next;
+		count++;
+	}
+	return count;
+}
+
+void arena_check(const struct arena *arena)
+{
+	assert(arena->top_bytes % UNIT == HEADER);
+	assert(arena->peak_bytes == 0 || arena->peak_bytes >= arena->top_bytes);
+	assert(arena->peak_bytes <= arena->size_bytes);
+	if (arena->policy == ARENA_BUMP || arena->damaged)
+		return;
+	size_t listed[4] = {0}, seen[4] = {0};
+	for (uint32_t i = 0; i < ARENA_SMALL_LISTS; i++) {
+		if (arena->small_map >> i & 1)
+			listed[CACHED] += check_list(arena, arena->small_list[i], CACHED, i);
+	}
+	for (uint32_t i = 0; i < ARENA_BINS; i++) {
+		if (bin_holds(arena, i))
+			listed[FREE] += check_list(arena, arena->bin[i], FREE, i);
+	}
+	uint32_t before_units = 0;
+	enum block_state before = USED;
+	for (uint32_t id = 1; id < end_id(arena);) {
+		const struct header *header = header_of(arena, id);
+		assert(header_is_sound(arena, id, header) && state_of(header) != INNER);
+		assert(header->before_units == before_units);
+		assert(state_of(header) != FREE || before != FREE);
+		seen[state_of(header)]++;
+		before = state_of(header);
+		before_units = units_of(header);
+		id += units_of(header);
+	}
+	assert(before != FREE); /* it would have lowered top */
+	assert(arena->last_units == before_units);
+	assert(seen[CACHED] == listed[CACHED] && seen[FREE] == listed[FREE]);
+}
+
+const char *arena_policy_name(enum arena_policy policy)
+{
+	return policy == ARENA_BUMP ? "bump" : "reuse";
+}
+
+int arena_policy_parse(const char *text, enum arena_policy *policy)
+{
+	if (strcmp(text, "bump") == 0)
+		*policy = ARENA_BUMP;
+	else if (strcmp(text, "reuse") == 0)
+		*policy = ARENA_REUSE;
+	else
+		return -1;
+	return 0;
+}

@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/limits.h"
+
+#include "base/units.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { KIB = 1024, MIB = 1024 * 1024 };
+static const uint64_t SECOND_NS = UINT64_C(1000000000);
+
+void limits_defaults(struct plan *plan)
+{
+	*plan = (struct plan){
+		.listen = "127.0.0.1:8080",
+		.threads = 1,
+		.connections = 1024,
+		/* The kernel doubles both and charges them to every connection, so they
+		 * are the largest term by far: 32K still moves 32 MB/s at 1 ms. */
+		.rcvbuf_bytes = 16 * KIB,
+		.sndbuf_bytes = 32 * KIB,
+		.head_bytes = 8 * KIB,
+		.queue = 64,
+		.wait_ns = SECOND_NS,
+		.head_timeout_ns = 10 * SECOND_NS,
+		.body_timeout_ns = 30 * SECOND_NS,
+		.write_timeout_ns = 30 * SECOND_NS,
+		.idle_timeout_ns = 60 * SECOND_NS,
+		.cpu_deadline_ns = 5 * SECOND_NS,
+		.wall_deadline_ns = 30 * SECOND_NS,
+		.image_bytes = 16 * MIB,
+		.system_bytes = 8 * MIB,
+		.policy = ARENA_REUSE,
+		.stack_bytes = 64 * KIB,
+		.big_stack_bytes = MIB,
+		.big_stack_count = 2,
+		.big_stack_wait_ns = SECOND_NS / 10,
+		.class_count = 1,
+		.class = {{.name = "main", .size_bytes = 256 * KIB, .count = 16}},
+	};
+}
+
+/* -- the sum -------------------------------------------------------------- */
+
+uint64_t limits_class_stack_bytes(const struct plan *plan, uint32_t class_index)
+{
+	uint64_t most = plan->stack_bytes;
+	for (uint32_t i = 0; i < plan->route_count; i++) {
+		const struct plan_route *route = &plan->route[i];
+		bool reaches = route->class_index == class_index ||
+			       (route->retry && route->class_index < class_index);
+		if (reaches && route->stack_bytes > most)
+			most = route->stack_bytes;
+	}
+	return most;
+}
+
+/* Adds up while it watches for overflow; `bound` may be NULL. */
+struct sum {
+	struct bound *bound;
+	uint64_t total_bytes;
+	bool overflow;
+};
+
+static struct bound_term *add(struct sum *sum, uint64_t count, uint64_t each_bytes)
+{
+	uint64_t bytes;
+	sum->overflow |= __builtin_mul_overflow(count, each_bytes, &bytes);
+	sum->overflow |= __builtin_add_overflow(sum->total_bytes, bytes, &sum->total_bytes);
+	if (!sum->bound)
+		return NULL;
+	assert(sum->bound->term_count < LIMITS_TERMS_MAX);
+	struct bound_term *term = &sum->bound->term[sum->bound->term_count++];
+	term->bytes = bytes;
+	term->how[0] = '\0';
+	return term;
+}
+
+/* "256 KiB" where it is exact, bytes where it is not. */
+static const char *exact(uint64_t bytes, char text[UNITS_TEXT_MAX])
+{
+	if (bytes >= MIB && bytes % MIB == 0)
+		snprintf(text, UNITS_TEXT_MAX, "%" PRIu64 " MiB", bytes / MIB);
+	else if (bytes >= KIB && bytes % KIB == 0)
+		snprintf(text, UNITS_TEXT_MAX, "%" PRIu64 " KiB", bytes / KIB);
+	else
+		snprintf(text, UNITS_TEXT_MAX, "%" PRIu64 " B", bytes);
+	return text;
+}
+
+static void name_term(struct bound_term *term, const char *name, const char *how, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void name_term(struct bound_term *term, const char *name, const char *how, ...)
+{
+	if (!term)
+		return;
+	snprintf(term->name, sizeof(term->name), "%s", name);
+	va_list args;
+	va_start(args, how);
+	vsnprintf(term->how, sizeof(term->how), how, args);
+	va_end(args);
+}
+
+static void add_classes(struct sum *sum, const struct plan *plan)
+{
+	for (uint32_t i = 0; i < plan->class_count; i++) {
+		const struct plan_class *class = &plan->class[i];
+		uint64_t stack_bytes = limits_class_stack_bytes(plan, i), each_bytes;
+		sum->overflow |=
+			__builtin_add_overflow(class->size_bytes, stack_bytes, &each_bytes);
+		sum->overflow |= __builtin_add_overflow(each_bytes, LIMITS_BUCKET_META_BYTES,
+							&each_bytes);
+		struct bound_term *term = add(sum, class->count, each_bytes);
+		if (!term)
+			continue;
+		char name[sizeof(term->name)], a[UNITS_TEXT_MAX], s[UNITS_TEXT_MAX],
+			m[UNITS_TEXT_MAX];
+		snprintf(name, sizeof(name), "bucket %s", class->name);
+		name_term(term, name, "%u x (%s arena + %s stack + %s meta)", class->count,
+			  exact(class->size_bytes, a), exact(stack_bytes, s),
+			  exact(LIMITS_BUCKET_META_BYTES, m));
+	}
+}
+
+static void add_connections(struct sum *sum, const struct plan *plan)
+{
+	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX];
+	struct bound_term *term = add(sum, plan->connections, plan->head_bytes);
+	name_term(term, "header buffers", "%u connections x %s", plan->connections,
+		  exact(plan->head_bytes, a));
+	term = add(sum, plan->connections, LIMITS_CONNECTION_BYTES);
+	name_term(term, "connection table", "%u connections x %s", plan->connections,
+		  exact(LIMITS_CONNECTION_BYTES, a));
+	uint64_t buffers_bytes;
+	sum->overflow |=
+		__builtin_add_overflow(plan->rcvbuf_bytes, plan->sndbuf_bytes, &buffers_bytes);
+	sum->overflow |= __builtin_mul_overflow(buffers_bytes, 2, &buffers_bytes);
+	term = add(sum, plan->connections, buffers_bytes);
+	name_term(term, "socket buffers", "%u connections x 2 x (%s rcvbuf + %s sndbuf)",
+		  plan->connections, exact(plan->rcvbuf_bytes, a),
+		  exact(plan->sndbuf_bytes, b));
+}
+
+static void add_all(struct sum *sum, const struct plan *plan)
+{
+	char a[UNITS_TEXT_MAX];
+	add_classes(sum, plan);
+	struct bound_term *term = add(sum, plan->big_stack_count, plan->big_stack_bytes);
+	name_term(term, "big stacks", "%u x %s", plan->big_stack_count,
+		  exact(plan->big_stack_bytes, a));
+	add_connections(sum, plan);
+	name_term(add(sum, 1, plan->system_bytes), "system region",
+		  "what is allocated outside "
+		  "requests");
+	term = add(sum, plan->threads, LIMITS_THREAD_BYTES);
+	name_term(term, "worker threads", "%u x %s", plan->threads,
+		  exact(LIMITS_THREAD_BYTES, a));
+	name_term(add(sum, 1, plan->image_bytes), "text, data and libraries", "allowance");
+}
+
+void limits_bound(const struct plan *plan, struct bound *bound)
+{
+	bound->term_count = 0;
+	struct sum sum = {.bound = bound};
+	add_all(&sum, plan);
+	assert(!sum.overflow);
+	bound->total_bytes = sum.total_bytes;
+}
+
+uint64_t limits_bound_bytes(const struct plan *plan)
+{
+	struct sum sum = {0};
+	add_all(&sum, plan);
+	assert(!sum.overflow);
+	return sum.total_bytes;
+}
+
+/* -- impossible numbers ---------------------------------------------------- */
+
+static int refuse(struct limits_place *place, const char *section, const char *key,
+		  struct err *err, const char *format, ...)
+	__attribute__((format(printf, 5, 6)));
+
+static int refuse(struct limits_place *place, const char *section, const char *key,
+		  struct err *err, const char *format, ...)
+{
+	snprintf(place->section, sizeof(place->section), "%s", section);
+	place->key = key;
+	char text[320];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return err_set(err, "%s", text);
+}
+
+/* Printable ASCII or UTF-8 without blanks, and none of `without`. */
+static bool is_word(const char *text, const char *without)
+{
+	if (*text == '\0')
+		return false;
+	for (const char *c = text; *c; c++) {
+		if ((unsigned char)*c <= ' ' || *c == 0x7f || strchr(without, *c))
+			return false;
+	}
+	return true;
+}
+
+static bool address_is_possible(const char *address)
+{
+	if (!is_word(address, ""))
+		return false;
+	if (strncmp(address, "unix:", 5) == 0)
+		return address[5] != '\0' && strlen(address + 5) < 108; /* sun_path */
+	const char *colon = strrchr(address, ':');
+	struct err ignored;
+	uint64_t port;
+	if (!colon || units_parse_count(str_of(colon + 1), &port, &ignored) < 0 || port > 65535)
+		return false;
+	/* "::1:80" could be read in two ways */
+	size_t host = (size_t)(colon - address);
+	if (address[0] == '[')
+		return host >= 2 && address[host - 1] == ']';
+	return !memchr(address, ':', host);
+}
+
+#define REFUSE(section, key, ...) return refuse(place, section, key, err, __VA_ARGS__)
+
+static int check_range(struct limits_place *place, const char *section, const char *key,
+		       uint64_t value, uint64_t low, uint64_t high, bool pages, struct err *err)
+{
+	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX], c[UNITS_TEXT_MAX];
+	if (value < low || value > high)
+		REFUSE(section, key, "%s is impossible; give %s to %s",
+		       units_write_size(value, a), units_write_size(low, b),
+		       units_write_size(high, c));
+	if (pages && value % LIMITS_PAGE_BYTES != 0)
+		REFUSE(section, key,
+		       "%" PRIu64 " is no multiple of the page of %d bytes; give %s", value,
+		       LIMITS_PAGE_BYTES,
+		       units_write_size((value / LIMITS_PAGE_BYTES + 1) * LIMITS_PAGE_BYTES,
+					a));
+	return 0;
+}
+
+/* Whatever a count or a size may be, a sum of 2^50 bytes is a mistake. */
+static const uint64_t SIZE_MOST = UINT64_C(1) << 46;
+
+static int check_server(const struct plan *plan, struct limits_place *place, struct err *err)
+{
+	if (!address_is_possible(plan->listen))
+		REFUSE("server", "listen",
+		       "'%s' is no address; give HOST:PORT, [IPV6]:PORT or "
+		       "unix:/PATH",
+		       plan->listen);
+	if (plan->admin[0] && !address_is_possible(plan->admin))
+		REFUSE("server", "admin",
+		       "'%s' is no address; give HOST:PORT, [IPV6]:PORT or "
+		       "unix:/PATH",
+		       plan->admin);
+	const struct {
+		const char *key;
+		uint64_t value, low, high;
+		bool pages;
+	} range[] = {
+		{"threads", plan->threads, 1, 1024, false},
+		{"connections", plan->connections, 1, 1 << 24, false},
+		/* The kernel's least: SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF are about 2304,
+		 * and it silently raises what is below. */
+		{"rcvbuf", plan->rcvbuf_bytes, 2304, 1 << 30, false},
+		{"sndbuf", plan->sndbuf_bytes, 2304, 1 << 30, false},
+		{"head", plan->head_bytes, 256, 1 << 24, false},
+		{"body", plan->body_bytes_max, 0, SIZE_MOST, false},
+		{"image", plan->image_bytes, MIB, SIZE_MOST, true},
+		{"system", plan->system_bytes, 64 * KIB, SIZE_MOST, true},
+	};
+	for (size_t i = 0; i < sizeof(range) / sizeof(range[0]); i++) {
+		if (check_range(place, "server", range[i].key, range[i].value, range[i].low,
+				range[i].high, range[i].pages, err) < 0)
+			return -1;
+	}
+	if (plan->queue > plan->connections)
+		REFUSE("server", "queue",
+		       "%u requests cannot wait on %u connections; lower it or "
+		       "raise connections",
+		       plan->queue, plan->connections);
+	if (plan->threads > plan->connections)
+		REFUSE("server", "threads", "%u threads have nothing to do with %u connections",
+		       plan->threads, plan->connections);
+	const struct {
+		const char *key;
+		uint64_t ns;
+	} timeout[] = {
+		{"head_timeout", plan->head_timeout_ns},
+		{"body_timeout", plan->body_timeout_ns},
+		{"write_timeout", plan->write_timeout_ns},
+		{"idle_timeout", plan->idle_timeout_ns},
+	};
+	for (size_t i = 0; i < sizeof(timeout) / sizeof(timeout[0]); i++) {
+		if (timeout[i].ns == 0)
+			REFUSE("server", timeout[i].key,
+			       "0 would close every connection at once; "
+			       "give a time, such as 10s");
+	}
+	return 0;
+}
+
+static int check_stacks(const struct plan *plan, struct limits_place *place, struct err *err)
+{
+	if (check_range(place, "stack", "size", plan->stack_bytes, 16 * KIB, 1 << 30, true,
+			err) < 0)
+		return -1;
+	if (plan->big_stack_count == 0)
+		return 0;
+	return check_range(place, "stack", "big_size", plan->big_stack_bytes, plan->stack_bytes,
+			   1 << 30, true, err);
+}
+
+static int check_classes(const struct plan *plan, struct limits_place *place, struct err *err)
+{
+	uint64_t buckets = 0;
+	if (plan->class_count == 0 || plan->class_count > LIMITS_CLASSES_MAX)
+		REFUSE("bucket", "size", "there are %u classes of buckets; give 1 to %d",
+		       plan->class_count, LIMITS_CLASSES_MAX);
+	for (uint32_t i = 0; i < plan->class_count; i++) {
+		const struct plan_class *class = &plan->class[i];
+		char section[LIMITS_NAME_MAX + 16];
+		snprintf(section, sizeof(section), "bucket %s", class->name);
+		if (!is_word(class->name, "[]#;"))
+			REFUSE(section, "size",
+			       "'%s' is no name for a bucket; use letters, digits, "
+			       "'-' and '_'",
+			       class->name);
+		for (uint32_t k = 0; k < i; k++) {
+			if (strcmp(plan->class[k].name, class->name) == 0)
+				REFUSE(section, "size", "there are two buckets of that name");
+		}
+		if (check_range(place, section, "size", class->size_bytes, LIMITS_PAGE_BYTES,
+				SIZE_MOST, true, err) < 0 ||
+		    check_range(place, section, "count", class->count, 1, 1 << 24, false, err) <
+			    0)
+			return -1;
+		if (i > 0 && class->size_bytes < plan->class[i - 1].size_bytes)
+			REFUSE(section, "size", "the classes are not in order of size");
+		buckets += class->count;
+	}
+	if (plan->threads > buckets)
+		REFUSE("server", "threads",
+		       "%u threads are more than the %" PRIu64
+		       " buckets; lower it or raise a bucket's count",
+		       plan->threads, buckets);
+	return 0;
+}
+
+/* "*", "/path", "/prefix/", "/prefix*", each with "METHOD " before it or not. */
+static bool pattern_is_possible(const char *pattern)
+{
+	const char *path = strchr(pattern, ' ');
+	if (path) {
+		for (const char *c = pattern; c < path; c++) {
+			if (*c < 'A' || *c > 'Z')
+				return false;
+		}
+		if (path == pattern)
+			return false;
+		path++;
+	} else {
+		path = pattern;
+	}
+	if (strcmp(path, "*") == 0)
+		return true;
+	const char *star = strchr(path, '*');
+	return path[0] == '/' && is_word(path, "?") && (!star || star[1] == '\0');
+}
+
+static int check_routes(const struct plan *plan, struct limits_place *place, struct err *err)
+{
+	if (plan->route_count > LIMITS_ROUTES_MAX)
+		REFUSE("route", "bucket", "there are %u routes; give at most %d",
+		       plan->route_count, LIMITS_ROUTES_MAX);
+	for (uint32_t i = 0; i < plan->route_count; i++) {
+		const struct plan_route *route = &plan->route[i];
+		char section[LIMITS_PATTERN_MAX + 16];
+		snprintf(section, sizeof(section), "route %s", route->pattern);
+		if (!pattern_is_possible(route->pattern))
+			REFUSE(section, "bucket",
+			       "'%s' is no pattern; give '/path', '/prefix/', "
+			       "'/prefix*' or '*', with 'GET ' before it if wanted",
+			       route->pattern);
+		for (uint32_t k = 0; k < i; k++) {
+			if (strcmp(plan->route[k].pattern, route->pattern) == 0)
+				REFUSE(section, "bucket",
+				       "there are two routes of that pattern");
+		}
+		if (route->class_index >= plan->class_count)
+			REFUSE(section, "bucket", "there is no such bucket");
+		if (route->stack_bytes != 0 &&
+		    check_range(place, section, "stack", route->stack_bytes, 16 * KIB, 1 << 30,
+				true, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int check_on_oom(const struct plan *plan, struct limits_place *place, struct err *err)
+{
+	if (plan->on_oom_count > LIMITS_LIBRARIES_MAX)
+		REFUSE("on_oom", "*", "there are %u libraries; give at most %d",
+		       plan->on_oom_count, LIMITS_LIBRARIES_MAX);
+	for (uint32_t i = 0; i < plan->on_oom_count; i++) {
+		const char *library = plan->on_oom[i].library;
+		if (!is_word(library, "[]#;:="))
+			REFUSE("on_oom", library,
+			       "'%s' is no library; give a name such as libsqlite3", library);
+		for (uint32_t k = 0; k < i; k++) {
+			if (strcmp(plan->on_oom[k].library, library) == 0)
+				REFUSE("on_oom", library, "it is there twice");
+		}
+	}
+	return 0;
+}
+
+int limits_check_at(const struct plan *plan, struct limits_place *place, struct err *err)
+{
+	if (check_server(plan, place, err) < 0 || check_stacks(plan, place, err) < 0 ||
+	    check_classes(plan, place, err) < 0 || check_routes(plan, place, err) < 0 ||
+	    check_on_oom(plan, place, err) < 0)
+		return -1;
+	struct sum sum = {0};
+	add_all(&sum, plan);
+	if (sum.overflow || sum.total_bytes > UINT64_C(1) << 50) {
+		char section[LIMITS_NAME_MAX + 16];
+		snprintf(section, sizeof(section), "bucket %s",
+			 plan->class[plan->class_count - 1].name);
+		REFUSE(section, "count",
+		       "the whole plan needs more than 1024 TiB; lower the counts "
+		       "and sizes");
+	}
+	return 0;
+}
+
+int limits_check(const struct plan *plan, struct err *err)
+{
+	struct limits_place place;
+	if (limits_check_at(plan, &place, err) < 0)
+		return err_prefix(err, "[%s] %s", place.section, place.key);
+	return 0;
+}
+
+/* -- routes ---------------------------------------------------------------- */
+
+/* How well a pattern fits, 0 for not at all: exact before prefix, then longer
+ * before shorter, then with a method before without. */
+static size_t route_rank(struct str pattern, struct str method, struct str path)
+{
+	struct str wanted, rest;
+	bool with_method = str_cut(pattern, ' ', &wanted, &rest);
+	if (with_method && !str_equal(wanted, method))
+		return 0;
+	struct str p = with_method ? rest : pattern;
+	const size_t exact_rank = (size_t)1 << 32;
+	if (str_equal(p, path))
+		return exact_rank + with_method;
+	bool star = p.length > 0 && p.bytes[p.length - 1] == '*';
+	bool folder = p.length > 0 && p.bytes[p.length - 1] == '/';
+	if (star)
+		p.length--;
+	if ((!star && !folder) || !str_starts(path, p))
+		return 0;
+	return 2 * (p.length + 1) + with_method;
+}
+
+int limits_route(const struct plan *plan, struct str method, struct str path)
+{
+	int best = -1;
+	size_t best_rank = 0;
+	for (uint32_t i = 0; i < plan->route_count; i++) {
+		size_t rank = route_rank(str_of(plan->route[i].pattern), method, path);
+		if (rank > best_rank) {
+			best_rank = rank;
+			best = (int)i;
+		}
+	}
+	return best;
+}
