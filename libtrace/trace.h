@@ -26,7 +26,7 @@ enum trace_confidence { TRACE_EXACT, TRACE_INFERRED, TRACE_AMBIGUOUS };
 /* One row of `request`. Times are nanoseconds since the start of the
  * recording (meta key `start_unix_ns`). -1 in `status` means unknown. */
 struct trace_request {
-	int64_t id; /* 1.. in order of start_ns; 0 when writing: given on insert */
+	int64_t id; /* 1.. in the order they were stored; 0 when writing: given on insert */
 	int64_t process, connection, sequence;
 	int64_t start_ns, end_ns, cpu_ns;
 	struct str method, target, route;
@@ -38,8 +38,9 @@ struct trace_request {
 	int64_t escapes, escaped_bytes, foreign_frees;
 	int64_t stack_peak_bytes;
 	enum trace_confidence confidence;
-	struct str ended_by; /* "response", "next-request", "close", "crash", "end-of-recording" */
-	bool incomplete;     /* events of it were dropped */
+	struct str
+		ended_by; /* "response", "next-request", "close", "crash", "end-of-recording" */
+	bool incomplete;  /* events of it were dropped */
 };
 
 /* -- reading ------------------------------------------------------------ */
@@ -53,7 +54,8 @@ const char *trace_path(const struct trace *trace);
 
 /* A meta value, or NULL. Lives until trace_close(). Keys: pail_version,
  * command, start_unix_ns, span_ns, detail, split, dropped_events,
- * unattributed_allocations, unattributed_bytes, machine, complete. */
+ * unattributed_allocations, unattributed_bytes, lost_requests (could not be
+ * stored), machine, complete ("1", or "0": the recorder did not get to the end). */
 const char *trace_meta(struct trace *trace, const char *key);
 int64_t trace_meta_int(struct trace *trace, const char *key, int64_t otherwise);
 
@@ -73,10 +75,10 @@ struct trace_columns {
 	size_t route_count;
 	char **route;
 	int64_t span_ns; /* first arrival to last departure */
-	char sha256[65]; /* of the request columns: tells one trace from another */
+	char sha256[65]; /* of the columns under both policies: tells one trace from another */
 };
-int trace_columns_load(struct trace *trace, enum arena_policy policy, struct trace_columns *columns,
-		       struct err *err);
+int trace_columns_load(struct trace *trace, enum arena_policy policy,
+		       struct trace_columns *columns, struct err *err);
 void trace_columns_release(struct trace_columns *columns);
 
 /* The allocation events of one request as a replay list (malloc'd, caller
@@ -87,14 +89,52 @@ int trace_replay(struct trace *trace, int64_t request_id, struct replay_op **ops
 
 /* -- writing ------------------------------------------------------------ */
 
-/* Creates `path` anew (a temporary neighbour is renamed over it at the first
- * commit; an existing file that is no trace is never overwritten). */
+struct trace_process {
+	int64_t id;               /* the writer's own number, as in trace_request.process */
+	int64_t pid, parent;      /* parent: another process's id, or 0 */
+	int64_t start_ns, end_ns; /* end_ns -1: it outlived the recording */
+	struct str command;
+};
+
+struct trace_thread {
+	int64_t id, process, tid;
+	int64_t start_ns, end_ns;
+};
+
+/* What a connection owns itself (its buffers, its state, between and around
+ * requests) is counted here and in no request. */
+struct trace_connection {
+	int64_t id, process;
+	int fd;
+	int64_t start_ns, end_ns;
+	int64_t requests, bytes_in, bytes_out;
+	int64_t allocations, frees, requested_bytes, live_peak_bytes;
+};
+
+/* Creates `path` anew. Until the first commit everything is in a temporary
+ * neighbour, which is then renamed over `path`; a trace or an empty file of
+ * that name is replaced, any other file is refused. Closing without a commit
+ * leaves nothing behind; what is not committed is not kept. */
 int trace_create(const char *path, struct trace **trace, struct err *err);
+/* Each puts a row, or replaces the one of the same id or key. */
+int trace_put_process(struct trace *trace, const struct trace_process *process,
+		      struct err *err);
+int trace_put_thread(struct trace *trace, const struct trace_thread *thread, struct err *err);
+int trace_put_connection(struct trace *trace, const struct trace_connection *connection,
+			 struct err *err);
 int trace_put_meta(struct trace *trace, const char *key, const char *value, struct err *err);
 /* ops may be NULL. Gives the row's id. */
 int trace_put_request(struct trace *trace, const struct trace_request *request,
 		      const struct replay_op *ops, size_t count, int64_t *id, struct err *err);
-/* Makes what was put so far durable. */
+/* Makes what was put so far safe against the death of this process, and from
+ * trace_close() on against that of the machine. */
 int trace_commit(struct trace *trace, struct err *err);
+/* After a failure of the above (a full disk): forgets what was put since the
+ * last commit. The trace can be written on. -1 if even that fails. */
+int trace_rollback(struct trace *trace, struct err *err);
+/* Changes a meta value that was put before, in place and at once, and needs no
+ * new room on a full disk (the value's length must not grow). Only after a
+ * commit or a rollback. */
+int trace_amend_meta(struct trace *trace, const char *key, const char *value, struct err *err);
 
 #endif

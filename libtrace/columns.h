@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The requests as columns: what the simulator reads. Beside its rows a trace
+ * keeps, for every COLUMNS_CHUNK requests in the order they were stored, one
+ * packed chunk with the five numbers that a simulation needs, so that ten
+ * million requests load in well under a second. Rows stay the truth: chunks
+ * are dropped when a row is changed, and rows that no chunk covers are read
+ * one by one.
+ *
+ * A trace's digest is the SHA-256 of the chunks' digests, in order, followed
+ * by that of the route names, each with its terminating zero. A chunk's digest is the
+ * SHA-256 of its columns as 64-bit little-endian integers, so it does not
+ * depend on how they were packed, nor on which way they were read.
+ */
+#ifndef PAIL_LIBTRACE_COLUMNS_H
+#define PAIL_LIBTRACE_COLUMNS_H
+
+#include "libtrace/sha256.h"
+#include "libtrace/trace.h"
+
+enum { COLUMNS_CHUNK = 65536 };
+
+enum column {
+	COLUMN_START,
+	COLUMN_SERVICE,
+	COLUMN_NEED_BUMP,
+	COLUMN_NEED_REUSE,
+	COLUMN_ROUTE,
+	COLUMN_COUNT
+};
+
+/* About 2.6 MB: on the heap. */
+struct chunk {
+	size_t count;
+	int64_t value[COLUMN_COUNT][COLUMNS_CHUNK];
+};
+
+void chunk_add(struct chunk *chunk, const int64_t value[COLUMN_COUNT]);
+void chunk_digest(const struct chunk *chunk, unsigned char digest[SHA256_BYTES]);
+
+/* Room for `count` requests; -1 when memory runs out. */
+int columns_init(struct trace_columns *columns, size_t count);
+/* Orders by (arrival_ns, id) and sets span_ns. Near-linear when requests come
+ * nearly in order, as a recording's do; never worse than n log n. */
+int columns_sort(struct trace_columns *columns);
+
+#endif

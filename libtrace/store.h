@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the two halves of the store share: store.c opens and reads, and
+ * store_write.c creates and writes. Together they are all that knows SQLite.
+ *
+ * A writer keeps two things open beside the rows it has put: the last chunk of
+ * columns and the last block of events, both written at every commit (and
+ * replaced at the next until they are full), so that a commit always leaves a
+ * whole trace. The journal is a rollback journal: what is committed is in the
+ * one file, and a writer that is killed leaves at most a journal beside it,
+ * which the next trace_open() rolls back.
+ */
+#ifndef PAIL_LIBTRACE_STORE_H
+#define PAIL_LIBTRACE_STORE_H
+
+#include "libtrace/columns.h"
+#include "libtrace/trace.h"
+
+#include <sqlite3.h>
+
+enum { EVENTS_PER_BLOCK = 65536 };
+
+enum statement {
+	PUT_META,
+	PUT_PROCESS,
+	PUT_THREAD,
+	PUT_CONNECTION,
+	PUT_ROUTE,
+	PUT_REQUEST,
+	PUT_COLUMNS,
+	PUT_BLOCK,
+	STATEMENT_COUNT
+};
+
+/* Names of routes to their ids, for the writer: open addressing. */
+struct route_map {
+	char **name; /* by id - 1 */
+	uint32_t count, room;
+	uint32_t *slot; /* id, or 0 */
+	uint32_t slots;
+};
+
+struct trace {
+	sqlite3 *db;
+	char *path;
+	char *temporary; /* until the first commit */
+	bool writer, in_transaction;
+	struct meta_item {
+		char *key, *value;
+	} * meta; /* handed out by trace_meta() */
+	size_t meta_count;
+	/* writing */
+	sqlite3_stmt *statement[STATEMENT_COUNT];
+	int64_t next_request, next_event;
+	struct chunk *chunk;   /* requests of the last, open chunk */
+	struct replay_op *ops; /* of the last, open block */
+	size_t op_count;
+	struct route_map routes;
+	/* reading: the block last unpacked */
+	struct replay_op *block;
+	int64_t block_first, block_count;
+};
+
+extern const char *const store_confidence[]; /* by enum trace_confidence */
+
+/* What a file is, by its first bytes. -1 if it is not there (errno ENOENT in
+ * err->errnum) or cannot be read. */
+enum store_head {
+	STORE_TRACE,
+	STORE_EMPTY,
+	STORE_OTHER_FILE,
+	STORE_OTHER_DATABASE,
+	STORE_NEWER
+};
+int store_look(const char *path, enum store_head *head, uint32_t *version, struct err *err);
+
+int store_open_database(const char *path, int flags, sqlite3 **db);
+/* Writes SQLite's message about the last call; -1. */
+int store_err(struct trace *trace, struct err *err, const char *doing);
+int store_run(struct trace *trace, const char *sql, const char *doing, struct err *err);
+/* One integer of a query without parameters; NULL counts as 0. */
+int store_query_int(struct trace *trace, const char *sql, int64_t *value, struct err *err);
+/* The next row of `SELECT id, start_ns, end_ns - start_ns, need_bump_bytes,
+ * need_reuse_bytes, route.id`; -1 if its values make no sense. */
+int store_row_values(sqlite3_stmt *statement, int64_t value[COLUMN_COUNT]);
+/* Those rows whose request id is above the parameter, in order of id. */
+extern const char store_rows_after[];
+/* trace_close()'s part for a writer. */
+void store_writer_release(struct trace *trace);
+
+#endif
