@@ -249,7 +249,7 @@ static char *read_line(char *line, int room, void *user)
 	if (reader->line == 1 && str_starts(text, STR("\xef\xbb\xbf")))
 		text = str_trim((struct str){text.bytes + 3, text.length - 3});
 
-	strcpy(line, "\n");
+	memcpy(line, "\n", 2);
 	if (text.length == 0 || text.bytes[0] == ';' || text.bytes[0] == '#')
 		return line;
 	for (size_t i = 0; i < text.length; i++) {
@@ -336,7 +336,7 @@ static void set_on_oom(struct reader *reader, const char *name, const char *valu
 		fail_key(reader, name, "is neither null nor unwind");
 		return;
 	}
-	strcpy(rule->library, name);
+	snprintf(rule->library, sizeof(rule->library), "%s", name);
 	plan->on_oom_count++;
 }
 
