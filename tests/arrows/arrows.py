@@ -27,7 +27,7 @@ PARTS = {
         ["base"],
         ["PkgConfig::SQLITE", "PkgConfig::ZSTD", "Threads::Threads", "rt", "m"],
     ),
-    "libtrace/shim": (["libtrace/shim/*.h", "pail/mark.h"], ["libunwind.h"], [], []),
+    "libtrace/shim": (["libtrace/shim/*.h", "pail/mark.h"], ["libunwind.h"], [], ["dl"]),
     "simulator": (
         ["base/*.h", "simulator/*.h", "libtrace/trace.h"],
         ["gsl/*.h"],
@@ -54,12 +54,12 @@ FILES = {
     "base/conf.c": ["ini.h"],
     "libtrace/store*.[ch]": ["sqlite3.h"],
 }
-# The C library, POSIX and Linux.
+# The C library, POSIX and Linux, and the compiler's own.
 LIBC = """
-    alloca argp argz arpa/* asm/* assert bits/* byteswap complex cpuid crypt ctype dirent dlfcn elf
+    alloca argp argz arpa/* asm/* assert bits/* byteswap cet complex cpuid crypt ctype dirent dlfcn elf
     emmintrin endian err errno error execinfo fcntl features fenv float fnmatch ftw getopt glob grp
     ifaddrs immintrin inttypes langinfo libgen limits link linux/* locale malloc math memory mntent
-    net/* netdb netinet/* obstack poll printf pthread pwd regex sched search semaphore setjmp
+    net/* netdb netinet/* obstack poll printf pthread pwd regex sanitizer/* sched search semaphore setjmp
     signal spawn stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string
     strings sys/* syscall syslog sysexits termios threads time ucontext uchar unistd unwind utime
     wait wchar wctype wordexp x86intrin
