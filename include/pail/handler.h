@@ -34,7 +34,8 @@ struct pail_request;
 int pail_handle(struct pail_request *r);
 /* Optional: once, before the first request, outside any bucket. Not 0 stops the server. */
 int pail_start(int argc, char **argv);
-/* Optional: on every worker thread before it serves, outside any bucket. Not 0 stops the server. */
+/* Optional: on every worker thread before it serves, outside any bucket. Not 0 stops the
+ * server. */
 int pail_thread_start(void);
 /* Optional: once in every bucket; its allocations are there, fresh, at the
  * start of every request of that bucket. Not 0 stops the server. */
@@ -52,7 +53,8 @@ const char *pail_query(const struct pail_request *r); /* behind the '?', or "" *
 /* The value of the first field of that name (case does not matter), or NULL. */
 const char *pail_header(const struct pail_request *r, const char *name);
 /* The i-th field, 0..: 1, or 0 past the last. */
-int pail_header_at(const struct pail_request *r, size_t i, const char **name, const char **value);
+int pail_header_at(const struct pail_request *r, size_t i, const char **name,
+		   const char **value);
 
 /* The whole body, in the bucket; gives its length. Yields until it is there. */
 size_t pail_body(struct pail_request *r, const void **bytes);

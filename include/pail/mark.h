@@ -31,8 +31,9 @@ void pail_mark_begin(uint64_t id, int fd, const char *label) __attribute__((weak
 /* The request is over; this thread works for none. */
 void pail_mark_end(uint64_t id) __attribute__((weak));
 
-#define PAIL_MARK_BEGIN(id, fd, label) (pail_mark_begin ? pail_mark_begin((id), (fd), (label)) : (void)0)
-#define PAIL_MARK_END(id)	       (pail_mark_end ? pail_mark_end((id)) : (void)0)
+#define PAIL_MARK_BEGIN(id, fd, label) \
+	(pail_mark_begin ? pail_mark_begin((id), (fd), (label)) : (void)0)
+#define PAIL_MARK_END(id) (pail_mark_end ? pail_mark_end((id)) : (void)0)
 
 #ifdef __cplusplus
 }
