@@ -1,18 +1,7 @@
 # SPDX-License-Identifier: MIT
-# What `cmake --install` puts where. The commands find the server and the shim
-# beside their own binary (cli_locate()), by the same names as in the build
-# tree: hence PREFIX/libexec/pail and PREFIX/lib/pail literally, whatever a
-# distribution calls its folder of shared libraries. Neither is linked against.
-
-if(TARGET pail)
-	install(TARGETS pail RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-endif()
-if(TARGET pail-server)
-	install(TARGETS pail-server RUNTIME DESTINATION libexec/pail)
-endif()
-if(TARGET pailtrace)
-	install(TARGETS pailtrace LIBRARY DESTINATION lib/pail)
-endif()
+# What `cmake --install` puts where, beside the binaries: each part installs its
+# own (bin/pail, libexec/pail/pail-server, lib/pail/libpailtrace.so), and the
+# commands find the pieces beside themselves (cli_locate()).
 
 # For those who write handlers and marks: headers only, so the .pc file is the
 # same on every architecture.

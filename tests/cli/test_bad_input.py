@@ -80,14 +80,14 @@ def trace(case, name="t.db", rows=200):
 
 class Words(Case):
     def test_no_command(self):
-        self.fails(USAGE, "pail: no command given; try 'pail --help'")
+        self.fails(USAGE, "pail: no command; 'pail --help' lists them")
 
     def test_an_unknown_command(self):
-        self.fails(USAGE, "pail: unknown command 'recrod'; did you mean 'record'\\? .*'pail --help'.*", "recrod")
-        self.fails(USAGE, "pail: unknown command 'xyzzy'; .*'pail --help'.*", "xyzzy")
+        self.fails(USAGE, "pail: unknown command 'recrod'; did you mean 'pail record'\\?", "recrod")
+        self.fails(USAGE, "pail: unknown command 'xyzzy'; 'pail --help' lists what there is", "xyzzy")
 
     def test_an_unknown_option(self):
-        self.fails(USAGE, "pail: unknown option '--nope'; .*'pail --help'.*", "--nope")
+        self.fails(USAGE, "pail: unknown option '--nope'; 'pail --help' lists what there is", "--nope")
         for command in COMMANDS:
             self.fails(USAGE, f"pail {command}: .*option.*--nope.*'pail {command} --help'.*", command, "--nope")
 
