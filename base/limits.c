@@ -230,15 +230,22 @@ static bool address_is_possible(const char *address)
 
 #define REFUSE(section, key, ...) return refuse(place, section, key, err, __VA_ARGS__)
 
+enum range_kind { NUMBER, BYTES, PAGES };
+
 static int check_range(struct limits_place *place, const char *section, const char *key,
-		       uint64_t value, uint64_t low, uint64_t high, bool pages, struct err *err)
+		       uint64_t value, uint64_t low, uint64_t high, enum range_kind kind,
+		       struct err *err)
 {
 	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX], c[UNITS_TEXT_MAX];
-	if (value < low || value > high)
+	bool outside = value < low || value > high;
+	if (outside && kind == NUMBER)
+		REFUSE(section, key, "%" PRIu64 " is impossible; give %" PRIu64 " to %" PRIu64,
+		       value, low, high);
+	if (outside)
 		REFUSE(section, key, "%s is impossible; give %s to %s",
 		       units_write_size(value, a), units_write_size(low, b),
 		       units_write_size(high, c));
-	if (pages && value % LIMITS_PAGE_BYTES != 0)
+	if (kind == PAGES && value % LIMITS_PAGE_BYTES != 0)
 		REFUSE(section, key,
 		       "%" PRIu64 " is no multiple of the page of %d bytes; give %s", value,
 		       LIMITS_PAGE_BYTES,
@@ -265,22 +272,22 @@ static int check_server(const struct plan *plan, struct limits_place *place, str
 	const struct {
 		const char *key;
 		uint64_t value, low, high;
-		bool pages;
+		enum range_kind kind;
 	} range[] = {
-		{"threads", plan->threads, 1, 1024, false},
-		{"connections", plan->connections, 1, 1 << 24, false},
+		{"threads", plan->threads, 1, 1024, NUMBER},
+		{"connections", plan->connections, 1, 1 << 24, NUMBER},
 		/* The kernel's least: SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF are about 2304,
 		 * and it silently raises what is below. */
-		{"rcvbuf", plan->rcvbuf_bytes, 2304, 1 << 30, false},
-		{"sndbuf", plan->sndbuf_bytes, 2304, 1 << 30, false},
-		{"head", plan->head_bytes, 256, 1 << 24, false},
-		{"body", plan->body_bytes_max, 0, SIZE_MOST, false},
-		{"image", plan->image_bytes, MIB, SIZE_MOST, true},
-		{"system", plan->system_bytes, 64 * KIB, SIZE_MOST, true},
+		{"rcvbuf", plan->rcvbuf_bytes, 2304, 1 << 30, BYTES},
+		{"sndbuf", plan->sndbuf_bytes, 2304, 1 << 30, BYTES},
+		{"head", plan->head_bytes, 256, 1 << 24, BYTES},
+		{"body", plan->body_bytes_max, 0, SIZE_MOST, BYTES},
+		{"image", plan->image_bytes, MIB, SIZE_MOST, PAGES},
+		{"system", plan->system_bytes, 64 * KIB, SIZE_MOST, PAGES},
 	};
 	for (size_t i = 0; i < sizeof(range) / sizeof(range[0]); i++) {
 		if (check_range(place, "server", range[i].key, range[i].value, range[i].low,
-				range[i].high, range[i].pages, err) < 0)
+				range[i].high, range[i].kind, err) < 0)
 			return -1;
 	}
 	if (plan->queue > plan->connections)
@@ -311,13 +318,13 @@ static int check_server(const struct plan *plan, struct limits_place *place, str
 
 static int check_stacks(const struct plan *plan, struct limits_place *place, struct err *err)
 {
-	if (check_range(place, "stack", "size", plan->stack_bytes, 16 * KIB, 1 << 30, true,
+	if (check_range(place, "stack", "size", plan->stack_bytes, 16 * KIB, 1 << 30, PAGES,
 			err) < 0)
 		return -1;
 	if (plan->big_stack_count == 0)
 		return 0;
 	return check_range(place, "stack", "big_size", plan->big_stack_bytes, plan->stack_bytes,
-			   1 << 30, true, err);
+			   1 << 30, PAGES, err);
 }
 
 static int check_classes(const struct plan *plan, struct limits_place *place, struct err *err)
@@ -340,9 +347,9 @@ static int check_classes(const struct plan *plan, struct limits_place *place, st
 				REFUSE(section, "size", "there are two buckets of that name");
 		}
 		if (check_range(place, section, "size", class->size_bytes, LIMITS_PAGE_BYTES,
-				SIZE_MOST, true, err) < 0 ||
-		    check_range(place, section, "count", class->count, 1, 1 << 24, false, err) <
-			    0)
+				SIZE_MOST, PAGES, err) < 0 ||
+		    check_range(place, section, "count", class->count, 1, 1 << 24, NUMBER,
+				err) < 0)
 			return -1;
 		if (i > 0 && class->size_bytes < plan->class[i - 1].size_bytes)
 			REFUSE(section, "size", "the classes are not in order of size");
@@ -400,7 +407,7 @@ static int check_routes(const struct plan *plan, struct limits_place *place, str
 			REFUSE(section, "bucket", "there is no such bucket");
 		if (route->stack_bytes != 0 &&
 		    check_range(place, section, "stack", route->stack_bytes, 16 * KIB, 1 << 30,
-				true, err) < 0)
+				PAGES, err) < 0)
 			return -1;
 	}
 	return 0;

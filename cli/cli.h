@@ -44,8 +44,8 @@ int cli_parse_counts(const char *option, const char *text, uint64_t **values, si
 int cli_parse_size(const char *option, const char *text, uint64_t *bytes, struct err *err);
 int cli_parse_time(const char *option, const char *text, uint64_t *ns, struct err *err);
 int cli_parse_count(const char *option, const char *text, uint64_t *count, struct err *err);
-int cli_parse_double(const char *option, const char *text, double low, double high, double *value,
-		     struct err *err);
+int cli_parse_double(const char *option, const char *text, double low, double high,
+		     double *value, struct err *err);
 
 int cmd_record(int argc, char **argv);
 int cmd_report(int argc, char **argv);
@@ -55,5 +55,9 @@ int cmd_plan(int argc, char **argv);
 int cmd_calc(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+int cmd_export(int argc, char **argv);
+int cmd_merge(int argc, char **argv);
+int cmd_combine(int argc, char **argv);
 
 #endif
