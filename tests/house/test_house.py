@@ -181,5 +181,26 @@ class Exports(unittest.TestCase):
         self.check(f"{BUILD}/lib/pail/libpailtrace.so")
 
 
+class Hardening(unittest.TestCase):
+    PIECES = ("bin/pail", "libexec/pail/pail-server", "lib/pail/libpailtrace.so")
+
+    def test_what_is_installed_is_hardened(self):
+        for piece in self.PIECES:
+            path = f"{BUILD}/{piece}"
+            if not os.path.exists(path):
+                continue
+            with self.subTest(piece=piece):
+                done = run("readelf", "--wide", "--file-header", "--program-headers", "--dynamic", path)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertRegex(done.stdout, r"Type: +DYN ", "position independent")
+                self.assertRegex(done.stdout, r"\n +GNU_RELRO ", "relocations are read-only")
+                self.assertRegex(done.stdout, r"FLAGS.*(BIND_NOW|NOW)", "bound at start")
+                self.assertRegex(done.stdout, r"\n +GNU_STACK .* RW +0x", "the stack is not executable")
+
+    def test_asserts_are_on(self):
+        with open(f"{BUILD}/compile_commands.json", encoding="utf-8") as file:
+            self.assertNotIn("-DNDEBUG", file.read())
+
+
 if __name__ == "__main__":
     sys.exit(unittest.main())
