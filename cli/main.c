@@ -47,6 +47,9 @@ const struct command cli_commands[] = {
 #ifdef PAIL_CMD_VERIFY
 	{"verify", cmd_verify, "hold a running server against what was predicted"},
 #endif
+#ifdef PAIL_CMD_DRIVE
+	{"drive", cmd_drive, "send a load to a server, open loop, and measure it"},
+#endif
 #ifdef PAIL_CMD_CALC
 	{"calc", cmd_calc, "work out one formula"},
 #endif
