@@ -34,6 +34,11 @@ int cli_print(const char *argv0, struct buf *out);
  * "lib/pail/libpailtrace.so". 0, or -1 with a message. */
 int cli_locate(const char *piece, char *path, size_t path_size, struct err *err);
 
+/* argp_parse(3), but a complaint is one line: argp's own first one, and where
+ * to read more. A wrong word still ends the program with EXIT_USAGE. */
+struct argp;
+int cli_argp_parse(const struct argp *argp, int argc, char **argv, unsigned flags, void *input);
+
 /* Comma-separated lists of an option: malloc'd array, count; -1 with a message
  * that names the option and the word that is wrong. */
 int cli_parse_sizes(const char *option, const char *text, uint64_t **values, size_t *count,
