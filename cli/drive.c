@@ -300,7 +300,7 @@ int cmd_drive(int argc, char **argv)
 		.connections = CONNECTIONS_DEFAULT,
 	};
 	argp_err_exit_status = EXIT_USAGE;
-	argp_parse(&argp, argc, argv, 0, NULL, &a);
+	cli_argp_parse(&argp, argc, argv, 0, &a);
 
 	struct err err = {0};
 	struct openloop_server server;
