@@ -558,7 +558,9 @@ size_t arena_usable_bytes(const struct arena *arena, const void *p)
 	return p && find(arena, p, &found) ? found.usable_bytes : 0;
 }
 
-/* Makes a block `units` long where it lies. False if it cannot. */
+/* Makes a block `units` long where it lies. False if it cannot: the caller moves
+ * it then, but never one at top. It could not be moved in a larger arena, where
+ * it grows in place, so moving it here would be a layout that depends on size. */
 static bool block_resize(struct arena *arena, uint32_t id, struct header *header,
 			 uint32_t units)
 {
@@ -614,6 +616,8 @@ void *arena_realloc(struct arena *arena, void *p, size_t size)
 	if (found.moved ? size <= found.usable_bytes
 			: block_resize(arena, found.id, found.header, units))
 		return p;
+	if (!found.moved && found.id + units_of(found.header) == end_id(arena))
+		return NULL;
 	uint32_t id = block_take(arena, units);
 	if (id == 0)
 		return NULL;
