@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: MIT */
+#include "libtrace/ring.h"
+
+#include "libtrace/ring_file.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What the reader knows of a stream, the chain of chunks of one thread (and
+ * then perhaps of the next one). */
+struct stream {
+	struct stream *next;   /* in its bucket */
+	uint32_t id, sequence; /* of the chunk that is being read or comes next */
+	uint32_t process, thread;
+	pid_t pid, tid;
+	bool numbered, gone;
+	uint64_t ticks; /* of the last stamp */
+	int64_t time_ns;
+};
+
+/* A chunk with something to read, in this pass. */
+struct ready {
+	uint32_t stream, sequence, index;
+};
+
+/* A stream in this pass: its chunks are ready[at..end), and `ticks` is when the
+ * events at its position begin. */
+struct source {
+	struct stream *stream;
+	size_t at, end;
+	uint64_t ticks;
+};
+
+enum { BUCKETS = 4096, PIDS = 65536 };
+
+struct ring {
+	struct ring_file file;
+	struct region *region;
+	uint32_t *read; /* by chunk: bytes handed out */
+	struct ready *ready;
+	struct source *heap; /* by ticks, least first */
+	size_t ready_count, heap_count;
+	struct stream *bucket[BUCKETS];
+	struct {
+		pid_t pid;
+		uint32_t process;
+	} latest[PIDS]; /* the newest image of a pid, by its low bits */
+	uint32_t threads;
+	uint64_t start_ticks, ns_per_tick_32; /* scaled by 2^32 */
+	uint64_t start_ns, last_reap_ns;
+	uint32_t wake_after;
+	struct ring_stats stats;
+	ring_callback *callback;
+	void *context;
+};
+
+/* -- clock -------------------------------------------------------------------- */
+
+static uint64_t monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t ticks_now(const struct ring *ring)
+{
+#if defined(__x86_64__)
+	if (ring->region->flags & REGION_TSC)
+		return __builtin_ia32_rdtsc();
+#endif
+	(void)ring;
+	return monotonic_ns();
+}
+
+/* The rate is measured over all the time since the start, so that it gets
+ * better as that grows. */
+static void calibrate(struct ring *ring)
+{
+	uint64_t ticks = ticks_now(ring) - ring->start_ticks;
+	uint64_t ns = monotonic_ns() - ring->start_ns;
+
+	if (!(ring->region->flags & REGION_TSC))
+		ring->ns_per_tick_32 = UINT64_C(1) << 32;
+	else if (ticks)
+		ring->ns_per_tick_32 = (uint64_t)(((unsigned __int128)ns << 32) / ticks);
+}
+
+static int64_t to_ns(const struct ring *ring, uint64_t ticks)
+{
+	if (ticks < ring->start_ticks)
+		return 0;
+	return (int64_t)((unsigned __int128)(ticks - ring->start_ticks) *
+				 ring->ns_per_tick_32 >>
+			 32);
+}
+
+/* -- life ----------------------------------------------------------------------- */
+
+int ring_create(const struct ring_options *options, struct ring **result, struct err *err)
+{
+	struct ring *ring = calloc(1, sizeof(*ring));
+
+	if (!ring)
+		return err_errno(err, "cannot make room for the recorder's tables");
+	if (ring_file_create(&ring->file, options, err) != 0) {
+		free(ring);
+		return -1;
+	}
+	ring->region = ring->file.region;
+	size_t count = ring->region->chunk_count;
+	ring->read = calloc(count, sizeof(*ring->read));
+	ring->ready = calloc(count, sizeof(*ring->ready));
+	ring->heap = calloc(count, sizeof(*ring->heap));
+	if (!ring->read || !ring->ready || !ring->heap) {
+		ring_free(ring);
+		return err_errno(err, "cannot make room for the recorder's tables");
+	}
+	ring->stats.chunks = count;
+	/* Often enough that writers reuse memory which is still in a cache. */
+	ring->wake_after = count / 4 < 128 ? (uint32_t)count / 4 : 128;
+	ring->start_ns = monotonic_ns();
+	ring->start_ticks = ticks_now(ring);
+	while (monotonic_ns() - ring->start_ns < 1000000)
+		;
+	calibrate(ring);
+	atomic_store(&ring->region->beat_ns, monotonic_ns());
+	*result = ring;
+	return 0;
+}
+
+void ring_free(struct ring *ring)
+{
+	if (!ring)
+		return;
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (struct stream *stream = ring->bucket[i], *next; stream; stream = next) {
+			next = stream->next;
+			free(stream);
+		}
+	}
+	ring_file_remove(&ring->file);
+	free(ring->read);
+	free(ring->ready);
+	free(ring->heap);
+	free(ring);
+}
+
+const char *ring_path(const struct ring *ring)
+{
+	return ring->file.path;
+}
+
+/* -- streams -------------------------------------------------------------------- */
+
+static struct stream *stream_find(struct ring *ring, const struct chunk *chunk)
+{
+	struct stream **bucket = &ring->bucket[chunk->stream % BUCKETS];
+	struct stream *stream = *bucket;
+
+	while (stream && stream->id != chunk->stream)
+		stream = stream->next;
+	if (!stream) {
+		stream = calloc(1, sizeof(*stream));
+		if (!stream)
+			return NULL; /* its chunk waits for a better pass */
+		stream->id = chunk->stream;
+		stream->process = chunk->process;
+		stream->pid = chunk->pid;
+		stream->next = *bucket;
+		*bucket = stream;
+	}
+	return stream;
+}
+
+static void stream_drop(struct ring *ring, uint32_t id)
+{
+	struct stream **place = &ring->bucket[id % BUCKETS];
+
+	while (*place && (*place)->id != id)
+		place = &(*place)->next;
+	struct stream *stream = *place;
+	if (stream) {
+		*place = stream->next;
+		free(stream);
+	}
+}
+
+/* -- chunks ---------------------------------------------------------------------- */
+
+static void recycle(struct ring *ring, uint32_t index)
+{
+	struct region *region = ring->region;
+	struct chunk *chunk = &region->chunk[index];
+
+	ring->read[index] = 0;
+	atomic_store_explicit(&chunk->committed, 0, memory_order_relaxed);
+	atomic_store_explicit(&chunk->owner, chunk_owner(CHUNK_FREE, 0), memory_order_release);
+	atomic_fetch_or(&region->free_map[index / 64], UINT64_C(1) << (index % 64));
+	atomic_fetch_add(&region->freed, 1);
+	if (atomic_load(&region->writers_waiting))
+		syscall(SYS_futex, &region->freed, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* Whether the writer of an open chunk is gone for good. Unknown is no. */
+static bool writer_dead(const struct ring *ring, const struct chunk *chunk, uint32_t owner)
+{
+	pid_t tid = (pid_t)(owner >> 2);
+
+	if (tid == 0)
+		return false; /* of another pid namespace */
+	if (!atomic_load_explicit(&chunk->committed, memory_order_acquire))
+		return syscall(SYS_tkill, tid, 0) != 0 && errno == ESRCH;
+	size_t slot = (size_t)chunk->pid % PIDS;
+	if (ring->latest[slot].pid == chunk->pid && ring->latest[slot].process > chunk->process)
+		return true; /* its process has become another program */
+	return syscall(SYS_tgkill, chunk->pid, tid, 0) != 0 && errno == ESRCH;
+}
+
+static int ready_order(const void *a, const void *b)
+{
+	const struct ready *left = a, *right = b;
+
+	if (left->stream != right->stream)
+		return left->stream < right->stream ? -1 : 1;
+	return left->sequence < right->sequence ? -1 : left->sequence > right->sequence;
+}
+
+/* Lists the chunks that have something for us, and with `reap` takes those of
+ * the dead from them. */
+static void scan(struct ring *ring, bool reap)
+{
+	struct region *region = ring->region;
+	uint32_t high = atomic_load(&region->high_water);
+	uint64_t open = 0, full = 0;
+
+	ring->ready_count = 0;
+	for (uint32_t index = 0; index < high; index++) {
+		struct chunk *chunk = &region->chunk[index];
+		uint32_t owner = atomic_load_explicit(&chunk->owner, memory_order_acquire);
+		if (chunk_state(owner) == CHUNK_FREE)
+			continue;
+		if (chunk_state(owner) == CHUNK_OPEN && reap &&
+		    writer_dead(ring, chunk, owner)) {
+			uint32_t now_full = owner - CHUNK_OPEN + CHUNK_FULL;
+			atomic_compare_exchange_strong(&chunk->owner, &owner, now_full);
+			owner = atomic_load(&chunk->owner);
+		}
+		uint32_t committed =
+			atomic_load_explicit(&chunk->committed, memory_order_acquire);
+		bool is_full = chunk_state(owner) == CHUNK_FULL;
+		is_full ? full++ : open++;
+		if (committed == 0 && is_full)
+			recycle(ring, index); /* died before its first event */
+		else if (committed > ring->read[index] || is_full)
+			ring->ready[ring->ready_count++] =
+				(struct ready){chunk->stream, chunk->sequence, index};
+	}
+	ring->stats.chunks_open = open;
+	ring->stats.chunks_full = full;
+	if (open + full > ring->stats.chunks_open_max)
+		ring->stats.chunks_open_max = open + full;
+	qsort(ring->ready, ring->ready_count, sizeof(*ring->ready), ready_order);
+}
+
+/* -- events ----------------------------------------------------------------------- */
+
+static bool has_ticks(enum event_kind kind)
+{
+	return kind >= EVENT_TIME;
+}
+
+static void learn(struct ring *ring, struct stream *stream, const struct ring_event *event)
+{
+	if (event->kind == EVENT_PROCESS_START) {
+		size_t slot = (size_t)event->value % PIDS;
+		ring->latest[slot].pid = (pid_t)event->value;
+		ring->latest[slot].process = stream->process;
+		ring->stats.processes++;
+		stream->thread = ++ring->threads;
+		stream->tid = stream->pid;
+		stream->numbered = true; /* its THREAD_START comes next */
+	} else if (event->kind == EVENT_THREAD_START) {
+		if (!stream->numbered)
+			stream->thread = ++ring->threads;
+		stream->numbered = false;
+		stream->tid = (pid_t)event->value;
+		ring->stats.threads++;
+	}
+}
+
+static void hand_out(struct ring *ring, struct stream *stream, const uint64_t *words)
+{
+	struct ring_event event = {.kind = event_kind(words[0])};
+
+	event.flags = (uint8_t)event_flags(words[0]);
+	event.value = event_value(words[0]);
+	event.process = stream->process;
+	event.pid = stream->pid;
+	event.time_ns = stream->time_ns;
+	if (event.kind == EVENT_ALLOC || event.kind == EVENT_REALLOC_END) {
+		event.align_log2 = (uint8_t)(words[1] >> 56);
+		event.size_bytes = words[1] & (~UINT64_C(0) >> 8);
+	} else if (has_ticks(event.kind)) {
+		event.timed = true;
+		event.time_ns = to_ns(ring, words[1]);
+		event.stack_low = words[2] & EVENT_VALUE_MASK;
+		event.a = (int64_t)words[3];
+		event.b = words[4];
+		event.payload.bytes = (const char *)(words + EVENT_LONG_WORDS);
+		event.payload.length = (size_t)(words[2] >> 48);
+		learn(ring, stream, &event);
+	}
+	event.thread = stream->thread;
+	event.tid = stream->tid;
+	ring->stats.events++;
+	ring->callback(ring->context, &event);
+}
+
+/* The event at the source's position, with its size; NULL where the chunk ends
+ * for now, or its bytes make no sense. */
+static const uint64_t *event_at(struct ring *ring, uint32_t index, size_t *bytes)
+{
+	struct region *region = ring->region;
+	uint32_t at = ring->read[index];
+	uint32_t committed =
+		atomic_load_explicit(&region->chunk[index].committed, memory_order_acquire);
+
+	if (at >= committed || committed > REGION_CHUNK_BYTES)
+		return NULL;
+	const uint64_t *words = (const void *)(region_chunk(region, index) + at);
+	enum event_kind kind = event_kind(words[0]);
+	*bytes = 0;
+	/* A long head alone does not say how long. */
+	if (kind > EVENT_TIME && committed - at < EVENT_LONG_BYTES)
+		*bytes = 0;
+	else
+		*bytes = event_bytes(words);
+	if (*bytes == 0 || *bytes > committed - at) {
+		ring->stats.corrupt_chunks++;
+		ring->read[index] = committed;
+		return NULL;
+	}
+	return words;
+}
+
+/* Moves to the next chunk of the chain if this one is done with; false if there
+ * is nothing more to read in this pass. */
+static bool source_advance(struct ring *ring, struct source *source)
+{
+	uint32_t index = ring->ready[source->at].index;
+	struct chunk *chunk = &ring->region->chunk[index];
+	uint32_t owner = atomic_load_explicit(&chunk->owner, memory_order_acquire);
+
+	if (chunk_state(owner) != CHUNK_FULL)
+		return false;
+	if (ring->read[index] < atomic_load_explicit(&chunk->committed, memory_order_acquire))
+		return true; /* it grew before it was closed */
+	uint32_t sequence = ring->ready[source->at].sequence;
+	recycle(ring, index);
+	source->stream->sequence = sequence + 1;
+	source->at++;
+	return source->at < source->end && ring->ready[source->at].sequence == sequence + 1;
+}
+
+/* Finds the time at which the source's next events begin. */
+static bool source_peek(struct ring *ring, struct source *source)
+{
+	const uint64_t *words;
+	size_t bytes;
+
+	while (!(words = event_at(ring, ring->ready[source->at].index, &bytes)))
+		if (!source_advance(ring, source))
+			return false;
+	if (has_ticks(event_kind(words[0])) && words[1] > source->stream->ticks) {
+		source->stream->ticks = words[1];
+		source->stream->time_ns = to_ns(ring, words[1]);
+	}
+	source->ticks = source->stream->ticks;
+	return true;
+}
+
+/* Hands out what begins no later than `until`. False when the source is done
+ * with for this pass; else its ticks say when it goes on. */
+static bool source_run(struct ring *ring, struct source *source, uint64_t until)
+{
+	size_t bytes;
+
+	do {
+		uint32_t index = ring->ready[source->at].index;
+		const uint64_t *words = event_at(ring, index, &bytes);
+		if (!words)
+			continue;
+		if (event_kind(words[0]) != EVENT_TIME)
+			hand_out(ring, source->stream, words);
+		ring->stats.event_bytes += bytes;
+		ring->read[index] += (uint32_t)bytes;
+	} while (source_peek(ring, source) && source->ticks <= until);
+	return source->at < source->end && source->ticks > until;
+}
+
+/* -- merging ------------------------------------------------------------------------ */
+
+static void heap_sink(struct ring *ring, size_t at)
+{
+	struct source moved = ring->heap[at];
+
+	for (size_t child; (child = 2 * at + 1) < ring->heap_count; at = child) {
+		if (child + 1 < ring->heap_count &&
+		    ring->heap[child + 1].ticks < ring->heap[child].ticks)
+			child++;
+		if (ring->heap[child].ticks >= moved.ticks)
+			break;
+		ring->heap[at] = ring->heap[child];
+	}
+	ring->heap[at] = moved;
+}
+
+/* One source per stream whose next chunk is here. If a later one was seen but
+ * not the next (it was taken behind our back), the stream waits for the next
+ * pass, unless this is the last. */
+static void gather(struct ring *ring, bool last)
+{
+	ring->heap_count = 0;
+	for (size_t at = 0, end; at < ring->ready_count; at = end) {
+		for (end = at + 1; end < ring->ready_count &&
+				   ring->ready[end].stream == ring->ready[at].stream;)
+			end++;
+		struct stream *stream =
+			stream_find(ring, &ring->region->chunk[ring->ready[at].index]);
+		if (!stream || (ring->ready[at].sequence != stream->sequence && !last))
+			continue;
+		struct source source = {stream, at, end, 0};
+		if (source_peek(ring, &source))
+			ring->heap[ring->heap_count++] = source;
+	}
+	for (size_t at = ring->heap_count / 2; at-- > 0;)
+		heap_sink(ring, at);
+}
+
+static uint64_t pass(struct ring *ring, uint64_t until, bool reap, bool last)
+{
+	uint64_t before = ring->stats.events;
+
+	scan(ring, reap);
+	gather(ring, last);
+	while (ring->heap_count && ring->heap[0].ticks <= until) {
+		uint64_t next = until;
+		for (size_t child = 1; child < 3 && child < ring->heap_count; child++)
+			if (ring->heap[child].ticks < next)
+				next = ring->heap[child].ticks;
+		if (!source_run(ring, &ring->heap[0], next))
+			ring->heap[0] = ring->heap[--ring->heap_count];
+		heap_sink(ring, 0);
+	}
+	return ring->stats.events - before;
+}
+
+static bool stream_gone(const struct ring *ring, const struct stream *stream)
+{
+	size_t slot = (size_t)stream->pid % PIDS;
+
+	if (stream->pid <= 0)
+		return false;
+	for (size_t i = 0; i < ring->ready_count; i++)
+		if (ring->ready[i].stream == stream->id)
+			return false;
+	if (ring->latest[slot].pid == stream->pid &&
+	    ring->latest[slot].process > stream->process)
+		return true;
+	return kill(stream->pid, 0) != 0 && errno == ESRCH;
+}
+
+/* Forgets streams of dead processes: fork storms make many. Each must be found
+ * gone twice, so that between a pass has taken the chunks that it left. */
+static void forget_streams(struct ring *ring)
+{
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (struct stream *stream = ring->bucket[i], *next; stream; stream = next) {
+			next = stream->next;
+			bool gone = stream_gone(ring, stream);
+			if (gone && stream->gone)
+				stream_drop(ring, stream->id);
+			else
+				stream->gone = gone;
+		}
+	}
+}
+
+/* -- polling ------------------------------------------------------------------------- */
+
+static void sleep_until_filled(struct ring *ring, int timeout_ms)
+{
+	struct region *region = ring->region;
+	struct timespec timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000000L};
+	uint32_t filled = atomic_load(&region->filled);
+
+	atomic_store(&region->wake_at, filled + ring->wake_after);
+	atomic_store(&region->reader_sleeps, 1);
+	/* Chunks that fill without waking us must not end the sleep, nor may a
+	 * wake be missed that came before it. */
+	if (!atomic_load(&region->writers_waiting))
+		syscall(SYS_futex, &region->filled, FUTEX_WAIT, atomic_load(&region->filled),
+			&timeout, NULL, 0);
+	atomic_store(&region->reader_sleeps, 0);
+}
+
+enum { REAP_NS = 100000000 };
+
+uint64_t ring_poll(struct ring *ring, int timeout_ms, ring_callback *callback, void *context)
+{
+	struct region *region = ring->region;
+
+	ring->callback = callback;
+	ring->context = context;
+	if (timeout_ms > 0)
+		sleep_until_filled(ring, timeout_ms);
+	uint64_t now = monotonic_ns();
+	atomic_store(&region->beat_ns, now);
+	calibrate(ring);
+	/* Look for the dead now and then, and at once when room runs short. */
+	bool reap =
+		now - ring->last_reap_ns > REAP_NS ||
+		ring->stats.chunks_open + ring->stats.chunks_full > ring->stats.chunks / 2 ||
+		atomic_load(&region->writers_waiting);
+	uint64_t count = pass(ring, ticks_now(ring), reap, false);
+	if (now - ring->last_reap_ns > REAP_NS) {
+		ring->last_reap_ns = now;
+		forget_streams(ring);
+	}
+	return count;
+}
+
+uint64_t ring_finish(struct ring *ring, ring_callback *callback, void *context)
+{
+	uint64_t count, all = 0;
+
+	ring->callback = callback;
+	ring->context = context;
+	calibrate(ring);
+	/* Once in the usual order, then whatever is left. */
+	all = pass(ring, UINT64_MAX, true, false);
+	do {
+		count = pass(ring, UINT64_MAX, true, true);
+		all += count;
+	} while (count);
+	return all;
+}
+
+/* -- what it says of itself ------------------------------------------------------------ */
+
+void ring_stats(const struct ring *ring, struct ring_stats *stats)
+{
+	*stats = ring->stats;
+	stats->dropped = atomic_load(&ring->region->dropped);
+	stats->waits = atomic_load(&ring->region->waits);
+	stats->wait_ns = atomic_load(&ring->region->wait_ns);
+}
+
+uint64_t ring_dropped(const struct ring *ring, uint32_t process)
+{
+	for (size_t i = 0; i < REGION_LOSS_SLOTS; i++)
+		if (atomic_load(&ring->region->loss[i].process) == process)
+			return atomic_load(&ring->region->loss[i].dropped);
+	return 0;
+}
+
+bool ring_piece(const struct ring_event *event, size_t *at, uint32_t *offset, struct str *bytes)
+{
+	struct event_piece piece;
+
+	if (event->payload.length < *at + sizeof(piece))
+		return false;
+	memcpy(&piece, event->payload.bytes + *at, sizeof(piece));
+	if (piece.bytes > event->payload.length - *at - sizeof(piece))
+		return false;
+	*offset = piece.offset;
+	bytes->bytes = event->payload.bytes + *at + sizeof(piece);
+	bytes->length = piece.bytes;
+	*at += sizeof(piece) + ((piece.bytes + 7) & ~(size_t)7);
+	return true;
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The malloc family, call by call: the event of an allocation is written after
+ * it, that of a free before it, so that per address they alternate in truth.
+ * Also mmap and its kin, if the recorder asks for them.
+ */
+#include "libtrace/shim/real.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static void wrote(void *p, size_t bytes, unsigned flags)
+{
+	write_sized(EVENT_ALLOC, flags, p, bytes, 0);
+}
+
+static void wrote_aligned(void *p, size_t align, size_t bytes)
+{
+	unsigned log2 = align ? (unsigned)__builtin_ctzll(align) : 0;
+
+	write_sized(EVENT_ALLOC, 0, p, bytes, log2);
+}
+
+EXPORT void *malloc(size_t bytes)
+{
+	void *p = real_heap.malloc(bytes);
+
+	wrote(p, bytes, 0);
+	return p;
+}
+
+EXPORT void *calloc(size_t count, size_t bytes)
+{
+	void *p = real_heap.calloc(count, bytes);
+
+	wrote(p, count * bytes, EVENT_ZEROED);
+	return p;
+}
+
+EXPORT void free(void *p)
+{
+	if (!p || boot_owns(p))
+		return;
+	write_bare(EVENT_FREE, p);
+	real_heap.free(p);
+}
+
+/* Symbols that programs linked long ago may ask for. */
+EXPORT void cfree(void *p);
+EXPORT void cfree(void *p)
+{
+	free(p);
+}
+
+EXPORT void *realloc(void *old, size_t bytes)
+{
+	if (!old)
+		return malloc(bytes);
+	if (boot_owns(old)) {
+		void *p = malloc(bytes);
+		if (p)
+			memcpy(p, old, boot_usable(old) < bytes ? boot_usable(old) : bytes);
+		return p;
+	}
+	write_bare(EVENT_REALLOC_BEGIN, old);
+	void *p = real_heap.realloc(old, bytes);
+	/* realloc(p, 0) frees and gives NULL, in glibc and all that follow it. */
+	write_sized(EVENT_REALLOC_END, !p && !bytes ? EVENT_REALLOC_FREED : 0, p, bytes, 0);
+	return p;
+}
+
+EXPORT void *reallocarray(void *old, size_t count, size_t bytes)
+{
+	size_t all;
+
+	if (__builtin_mul_overflow(count, bytes, &all)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return realloc(old, all);
+}
+
+EXPORT void *memalign(size_t align, size_t bytes)
+{
+	void *p = real_heap.memalign(align, bytes);
+
+	wrote_aligned(p, align, bytes);
+	return p;
+}
+
+EXPORT void *aligned_alloc(size_t align, size_t bytes)
+{
+	void *p = real_heap.aligned_alloc(align, bytes);
+
+	wrote_aligned(p, align, bytes);
+	return p;
+}
+
+EXPORT int posix_memalign(void **p, size_t align, size_t bytes)
+{
+	int result = real_heap.posix_memalign(p, align, bytes);
+
+	wrote_aligned(result == 0 ? *p : NULL, align, bytes);
+	return result;
+}
+
+EXPORT void *valloc(size_t bytes)
+{
+	void *p = real_heap.valloc(bytes);
+
+	wrote_aligned(p, 4096, bytes);
+	return p;
+}
+
+EXPORT void *pvalloc(size_t bytes)
+{
+	void *p = real_heap.pvalloc(bytes);
+
+	wrote_aligned(p, 4096, (bytes + 4095) & ~(size_t)4095);
+	return p;
+}
+
+EXPORT size_t malloc_usable_size(void *p)
+{
+	if (boot_owns(p))
+		return boot_usable(p);
+	return real_heap.malloc_usable_size(p);
+}
+
+/* -- mappings: by system call, as an allocator may map before it can be asked
+ * for its own entry points ------------------------------------------------- */
+
+static void mapped(void *p, size_t bytes, int protection, int flags)
+{
+	if (region_mode & REGION_MAPPINGS && p != MAP_FAILED)
+		write_long(EVENT_MAP, 0, (uintptr_t)p, (int64_t)bytes,
+			   (uint64_t)(uint32_t)protection << 32 | (uint32_t)flags, NULL, 0);
+}
+
+EXPORT void *mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset)
+{
+	if (offset & 4095) {
+		errno = EINVAL;
+		return MAP_FAILED;
+	}
+	void *p = (void *)syscall(SYS_mmap, at, bytes, protection, flags, fd, offset);
+
+	mapped(p, bytes, protection, flags);
+	return p;
+}
+
+EXPORT void *mmap64(void *at, size_t bytes, int protection, int flags, int fd, off64_t offset)
+{
+	return mmap(at, bytes, protection, flags, fd, offset);
+}
+
+EXPORT int munmap(void *p, size_t bytes)
+{
+	if (region_mode & REGION_MAPPINGS)
+		write_long(EVENT_UNMAP, 0, (uintptr_t)p, (int64_t)bytes, 0, NULL, 0);
+	return (int)syscall(SYS_munmap, p, bytes);
+}
+
+EXPORT void *mremap(void *old, size_t old_bytes, size_t bytes, int flags, ...)
+{
+	va_list list;
+
+	va_start(list, flags);
+	void *where = flags & MREMAP_FIXED ? va_arg(list, void *) : NULL;
+	va_end(list);
+	if (region_mode & REGION_MAPPINGS)
+		write_long(EVENT_UNMAP, 0, (uintptr_t)old, (int64_t)old_bytes, 0, NULL, 0);
+	void *p = (void *)syscall(SYS_mremap, old, old_bytes, bytes, flags, where);
+	if (p == MAP_FAILED)
+		mapped(old, old_bytes, 0, 0);
+	else
+		mapped(p, bytes, 0, 0);
+	return p;
+}
+
+EXPORT void *sbrk(intptr_t increment)
+{
+	void *p = REAL(sbrk)(increment);
+
+	if (region_mode & REGION_MAPPINGS && increment && p != (void *)-1)
+		write_long(EVENT_BREAK, 0, (uintptr_t)p + (uintptr_t)increment, increment, 0,
+			   NULL, 0);
+	return p;
+}
+
+EXPORT int brk(void *end)
+{
+	int result = REAL(brk)(end);
+
+	if (region_mode & REGION_MAPPINGS && result == 0)
+		write_long(EVENT_BREAK, 0, (uintptr_t)end, 0, 0, NULL, 0);
+	return result;
+}

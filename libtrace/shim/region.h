@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The shared region: what one recorder and all threads of all recorded
+ * processes have in common. A file made, sized and preallocated by the
+ * recorder (so that a full tmpfs cannot raise SIGBUS in a server) and mapped
+ * by each process; nobody holds a descriptor of it.
+ *
+ *	struct region | chunk descriptors | chunks of REGION_CHUNK_BYTES
+ *
+ * A chunk's life is in its descriptor's `owner` word, state:2 | tid:30:
+ *
+ *	FREE -> OPEN	a writer, by one compare-and-swap, which also says whose it is
+ *	OPEN -> FULL	that writer; or the reader, when the writer is dead
+ *	FULL -> FREE	the reader, when all is read
+ *
+ * There is no lock and no list, so a process may die between any two
+ * instructions and nothing is lost but (at worst) the event being written.
+ * free_map is a hint of where FREE chunks are, set only by the reader; writers
+ * take the lowest, which keeps memory warm. `committed` grows event by event
+ * with release stores; what lies below it is whole.
+ *
+ * A stream is a chain of chunks with rising `sequence`, written by one thread
+ * at a time: when a thread ends, its half-full chunk is handed on to the next
+ * new thread of the process (THREAD_START inside the stream tells), so that
+ * short threads cost neither chunks nor fresh pages.
+ */
+#ifndef PAIL_SHIM_REGION_H
+#define PAIL_SHIM_REGION_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	REGION_VERSION = 1,
+	REGION_CHUNK_BYTES = 16384,
+	REGION_CHUNKS_MAX = 16384, /* 256 MiB */
+	REGION_CHUNKS_MIN = 64,
+	REGION_LOSS_SLOTS = 1000,
+	REGION_PATH_MAX = 256,
+};
+#define REGION_MAGIC UINT64_C(0x314741525441504c)
+#define REGION_ENV   "PAIL_RING"
+
+enum region_flags {
+	REGION_DROP = 1,       /* full: drop at once; else wait up to wait_max_ns */
+	REGION_EXACT = 2,      /* epoll_wait with maxevents = 1 */
+	REGION_CONDITIONS = 4, /* record condition variables */
+	REGION_MAPPINGS = 8,   /* record mmap, munmap, brk */
+	REGION_FOLLOW = 16,    /* put LD_PRELOAD back into cleaned environments at exec */
+	REGION_TSC = 32,       /* ticks are the TSC, else CLOCK_MONOTONIC */
+};
+
+enum chunk_state { CHUNK_FREE, CHUNK_OPEN, CHUNK_FULL };
+
+static inline uint32_t chunk_owner(enum chunk_state state, uint32_t tid)
+{
+	return (uint32_t)state | tid << 2;
+}
+
+static inline enum chunk_state chunk_state(uint32_t owner)
+{
+	return (enum chunk_state)(owner & 3);
+}
+
+/* stream .. foreign are written by the claimer before its first commit, and
+ * are valid once committed is not 0. */
+struct chunk {
+	_Atomic uint32_t owner;
+	_Atomic uint32_t committed; /* bytes; 0 in a FREE chunk */
+	uint32_t stream, sequence;
+	uint32_t process; /* serial */
+	int32_t pid;      /* 0: in another pid namespace, its death cannot be seen */
+	uint32_t unused[10];
+};
+static_assert(sizeof(struct chunk) == 64, "a line each, or writers would slow each other");
+
+struct region_loss {
+	_Atomic uint32_t process; /* serial, 0 = unused */
+	_Atomic uint32_t unused;
+	_Atomic uint64_t dropped;
+};
+
+struct region {
+	uint64_t magic;
+	uint32_t version, flags;
+	uint32_t chunk_count;
+	uint32_t chunks_offset; /* of chunk 0 in the file; descriptors lie before it */
+	uint64_t wait_max_ns;
+	uint64_t pid_namespace; /* inode of the recorder's */
+
+	_Alignas(64) _Atomic uint32_t next_process; /* last given out */
+	_Atomic uint32_t next_stream, next_token;
+	_Atomic uint32_t high_water; /* chunks ever claimed lie below it */
+
+	_Alignas(64) _Atomic uint32_t filled; /* futex: goes up when a chunk becomes FULL */
+	_Atomic uint32_t wake_at;             /* wake the reader when filled gets there */
+	_Atomic uint32_t reader_sleeps;
+	_Atomic uint64_t beat_ns; /* CLOCK_MONOTONIC of the reader's last pass */
+
+	_Alignas(64) _Atomic uint32_t freed; /* futex: goes up when chunks become FREE */
+	_Atomic uint32_t writers_waiting;
+	_Atomic uint64_t waits, wait_ns;
+	_Atomic uint64_t dropped; /* all of it, also what is in loss[] */
+
+	struct region_loss loss[REGION_LOSS_SLOTS];
+	_Alignas(64) _Atomic uint64_t free_map[REGION_CHUNKS_MAX / 64];
+	_Alignas(64) struct chunk chunk[];
+};
+
+static inline unsigned char *region_chunk(const struct region *region, size_t index)
+{
+	return (unsigned char *)region + region->chunks_offset + index * REGION_CHUNK_BYTES;
+}
+
+#endif
