@@ -57,67 +57,90 @@ static void points_write(struct text *csv)
 	}
 }
 
-static bool number_take(const char **at, const char *end, uint64_t *number)
+static bool number_take(struct str *s, uint64_t *number)
 {
-	const char *start = *at;
+	size_t i = 0;
 
-	for (*number = 0; *at < end && **at >= '0' && **at <= '9' && *at - start < 18; ++*at)
-		*number = *number * 10 + (uint64_t)(**at - '0');
-	return *at > start;
+	for (*number = 0; i < s->length && i < 18 && s->bytes[i] >= '0' && s->bytes[i] <= '9';
+	     i++)
+		*number = *number * 10 + (uint64_t)(s->bytes[i] - '0');
+	*s = (struct str){s->bytes + i, s->length - i};
+	return i > 0;
 }
 
-/* "M 0 0 L x y x y ...". False on a line that has two columns which are no
- * numbers; lines without ", " are skipped, as the model does. */
-static bool path_write(struct text *path, const char *csv, size_t length)
+/* "x, y": 1; nothing of the kind: 0; two columns that are no numbers: -1. */
+static int line_read(struct str line, uint64_t *x, uint64_t *y)
 {
-	const char *at = csv, *end = csv + length;
+	struct str left, right;
+
+	if (line.length && line.bytes[line.length - 1] == '\r')
+		line.length--;
+	if (!str_cut(line, ',', &left, &right) || !str_starts(right, STR(" ")))
+		return 0;
+	right = (struct str){right.bytes + 1, right.length - 1};
+	if (!number_take(&left, x) || left.length || !number_take(&right, y) || right.length)
+		return -1;
+	return 1;
+}
+
+/* "M 0 0 L x y x y ...". False on a line that is wrong; others are skipped, as
+ * the model does. */
+static bool path_write(struct text *path, struct str csv)
+{
+	struct str line;
+	uint64_t x, y;
 
 	append(path, "M 0 0 L");
-	while (at < end) {
-		const char *newline = memchr(at, '\n', (size_t)(end - at));
-		const char *line_end = newline ? newline : end;
-		uint64_t x, y;
+	while (csv.length) {
+		int points;
 
-		if (line_end > at && line_end[-1] == '\r')
-			line_end--;
-		if (memmem(at, (size_t)(line_end - at), ", ", 2)) {
-			if (!number_take(&at, line_end, &x) || line_end - at < 2 ||
-			    at[0] != ',' || at[1] != ' ')
-				return false;
-			at += 2;
-			if (!number_take(&at, line_end, &y) || at != line_end)
-				return false;
+		str_cut(csv, '\n', &line, &csv);
+		points = line_read(line, &x, &y);
+		if (points < 0)
+			return false;
+		if (points)
 			append(path, " %llu %llu", (unsigned long long)x,
 			       (unsigned long long)y);
-		}
-		at = newline ? newline + 1 : end;
 	}
 	return true;
 }
 
+static int answer(struct pail_request *r, struct str csv, struct text *path, struct text *svg)
+{
+	if (!path_write(path, csv))
+		return builtin_text(r, 400, "lines must be \"x, y\", two whole numbers\n");
+	if (!path->failed)
+		append(svg,
+		       "<svg width=\"100\" height=\"100\" xmlns=\"http://www.w3.org/2000/svg\">\n"
+		       "    <path d=\"%s\" stroke=\"black\" fill=\"transparent\"/>\n"
+		       "</svg>\n",
+		       path->bytes);
+	if (path->failed || svg->failed)
+		return builtin_text(r, 500, "no memory\n");
+	pail_set_header(r, "Content-Type", "image/svg+xml");
+	pail_write(r, svg->bytes, svg->length);
+	return 200;
+}
+
+/* Frees what it took, though the bucket would be cleared anyway: so it can be
+ * compared with the same code on another malloc. */
 static int handle(struct pail_request *r)
 {
 	struct text csv = {0}, path = {0}, svg = {0};
 	const void *body;
 	size_t length = pail_body(r, &body);
+	int status;
 
 	if (length == 0) {
 		points_write(&csv);
 		body = csv.bytes;
-		length = csv.length;
+		length = csv.failed ? 0 : csv.length;
 	}
-	if (csv.failed || !path_write(&path, body, length))
-		return builtin_text(r, 400, "lines must be \"x, y\", two whole numbers\n");
-	append(&svg,
-	       "<svg width=\"100\" height=\"100\" xmlns=\"http://www.w3.org/2000/svg\">\n"
-	       "    <path d=\"%s\" stroke=\"black\" fill=\"transparent\"/>\n"
-	       "</svg>\n",
-	       path.failed ? "" : path.bytes);
-	if (path.failed || svg.failed)
-		return builtin_text(r, 500, "no memory\n");
-	pail_set_header(r, "Content-Type", "image/svg+xml");
-	pail_write(r, svg.bytes, svg.length);
-	return 200;
+	status = answer(r, (struct str){body, length}, &path, &svg);
+	free(svg.bytes);
+	free(path.bytes);
+	free(csv.bytes);
+	return status;
 }
 
 const struct handler builtin_csv_svg_path = {.name = "csv-svg-path", .handle = handle};

@@ -21,7 +21,8 @@ static void put(struct out *out, const char *bytes, size_t length)
 		out->full = true;
 		return;
 	}
-	memcpy(out->at, bytes, length);
+	if (length) /* an empty view may be NULL */
+		memcpy(out->at, bytes, length);
 	out->at += length;
 }
 
