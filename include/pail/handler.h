@@ -30,7 +30,7 @@ struct pail_request;
 
 /* -- what the plug-in defines -------------------------------------------- */
 
-/* Required. Returns the HTTP status, 100 to 599; anything else is a 500. */
+/* Required. Returns the HTTP status, 200 to 599; anything else is a 500. */
 int pail_handle(struct pail_request *r);
 /* Optional: once, before the first request, outside any bucket. Not 0 stops the server. */
 int pail_start(int argc, char **argv);
@@ -75,6 +75,11 @@ int pail_write(struct pail_request *r, const void *buf, size_t n);
 void *pail_alloc(struct pail_request *r, size_t n);
 size_t pail_bucket_size(const struct pail_request *r);
 size_t pail_bucket_used(const struct pail_request *r);
+
+/* In pail_bucket_start(): what pail_bucket_data() gives in every request of
+ * this bucket, such as the interpreter that was made in it. */
+void pail_bucket_data_set(void *data);
+void *pail_bucket_data(const struct pail_request *r);
 
 /* fn(arg) at the end of the request, last deferred first, jumps included. */
 void pail_defer(struct pail_request *r, void (*fn)(void *), void *arg);

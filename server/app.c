@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/app.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static int app_builtin(const char *name, struct handler *handler, struct err *err)
+{
+	const struct handler *found = builtin_find(name);
+
+	if (found) {
+		*handler = *found;
+		return 0;
+	}
+	char names[256] = "";
+	size_t length = 0;
+	for (size_t i = 0; builtin_all[i] && length < sizeof(names); i++)
+		length += (size_t)snprintf(names + length, sizeof(names) - length, "%s%s",
+					   i ? ", " : "", builtin_all[i]->name);
+	return err_usage(err, "there is no built-in '%s'; there are: %s", name, names);
+}
+
+/* dlsym() of a function, without the cast that ISO C has no word for. */
+#define SYMBOL(library, name, field) (*(void **)&(field) = dlsym((library), (name)))
+
+static int app_plugin(const char *app, struct handler *handler, struct err *err)
+{
+	char path[4096];
+
+	/* A name without a slash would be looked for in the system's folders. */
+	snprintf(path, sizeof(path), "%s%s", strchr(app, '/') ? "" : "./", app);
+	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (!library)
+		return err_set(err, "can't load the plug-in: %s", dlerror());
+	*handler = (struct handler){.name = app};
+	SYMBOL(library, "pail_handle", handler->handle);
+	SYMBOL(library, "pail_start", handler->start);
+	SYMBOL(library, "pail_thread_start", handler->thread_start);
+	SYMBOL(library, "pail_bucket_start", handler->bucket_start);
+	SYMBOL(library, "pail_request_end", handler->request_end);
+	if (!handler->handle)
+		return err_set(err,
+			       "the plug-in '%s' has no pail_handle(); it must be defined, and "
+			       "not static (see pail/handler.h)",
+			       app);
+	return 0;
+}
+
+int app_open(const char *app, struct handler *handler, struct err *err)
+{
+	struct stat about;
+
+	if (strncmp(app, "builtin:", 8) == 0)
+		return app_builtin(app + 8, handler, err);
+	if (stat(app, &about) < 0)
+		return err_errno(err, "can't find the app '%s'", app);
+	if (S_ISDIR(about.st_mode)) {
+		*handler = files_handler;
+		handler->name = app;
+		return 0;
+	}
+	if (S_ISREG(about.st_mode))
+		return app_plugin(app, handler, err);
+	return err_set(err, "the app '%s' is neither a plug-in (lib.so) nor a folder", app);
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What --app names, made into a struct handler: a plug-in (it ends in ".so", or
+ * is a regular file), "builtin:NAME", or a folder.
+ */
+#ifndef PAIL_SERVER_APP_H
+#define PAIL_SERVER_APP_H
+
+#include "base/err.h"
+#include "server/handler.h"
+
+/* Loads it; runs nothing of it yet but its constructors. */
+int app_open(const char *app, struct handler *handler, struct err *err);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What all threads of the server share: the plan, the region, the handler, the
+ * listener. Written by the main thread before the workers start and only read
+ * after that, but for the flags at the end, which are atomic. Everything else
+ * belongs to one worker.
+ */
+#ifndef PAIL_SERVER_CORE_H
+#define PAIL_SERVER_CORE_H
+
+#include "base/limits.h"
+#include "server/handler.h"
+#include "server/region.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+enum { CORE_THREADS_MAX = 256 };
+
+struct worker;
+
+struct core {
+	struct plan plan;
+	struct region region;
+	struct handler handler;
+	int listen_fd;
+	int log_fd; /* -1: only failures, on stderr */
+	struct worker *worker[CORE_THREADS_MAX];
+
+	_Atomic bool draining; /* no new connections; those that are idle close */
+	_Atomic bool halting;  /* the grace is over */
+};
+
+extern struct core core;
+
+#endif

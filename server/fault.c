@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/fault.h"
+
+#include "server/asan.h"
+#include "server/bucket.h"
+#include "server/loop.h"
+#include "server/malloc.h"
+#include "server/request.h"
+#include "server/switch.h"
+
+#include <assert.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+enum { STEPS_MAX = 1000 * 1000, WATCH_PATIENCE = 3 };
+
+/* -- registers, per architecture -------------------------------------------------- */
+
+#if defined(__x86_64__)
+enum { FLAG_TRAP = 0x100, FLAG_DIRECTION = 0x400, FLAG_ALIGNMENT = 0x40000 };
+
+static uintptr_t context_pc(const ucontext_t *context)
+{
+	return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+}
+
+static bool context_step(ucontext_t *context, bool on)
+{
+	if (on)
+		context->uc_mcontext.gregs[REG_EFL] |= FLAG_TRAP;
+	else
+		context->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)FLAG_TRAP;
+	return true;
+}
+
+/* As if switch_abandon(top, request_abandoned, r) had been called there. */
+static void context_abandon(ucontext_t *context, struct pail_request *r)
+{
+	greg_t *regs = context->uc_mcontext.gregs;
+
+	regs[REG_RIP] = (greg_t)(uintptr_t)switch_abandon;
+	regs[REG_RSP] = (greg_t)((uintptr_t)r->stack_top - 8);
+	regs[REG_RDI] = (greg_t)(uintptr_t)r->stack_top;
+	regs[REG_RSI] = (greg_t)(uintptr_t)request_abandoned;
+	regs[REG_RDX] = (greg_t)(uintptr_t)r;
+	regs[REG_EFL] &= ~(greg_t)(FLAG_TRAP | FLAG_DIRECTION | FLAG_ALIGNMENT);
+}
+#else
+#	error "fault.c knows the registers of x86-64 only"
+#endif
+
+/* -- faults ------------------------------------------------------------------------- */
+
+static bool in_guard_of(const unsigned char *low, const unsigned char *p)
+{
+	return (size_t)(p - (low - REGION_GUARD_BYTES)) < REGION_GUARD_BYTES;
+}
+
+static bool in_guard(const struct pail_request *r, const void *address)
+{
+	if (in_guard_of(r->bucket->stack, address))
+		return true;
+	return r->big_stack >= 0 &&
+	       in_guard_of(region_big_stack(&core.region, (uint32_t)r->big_stack), address);
+}
+
+static const char *fault_cause(int signal, const struct pail_request *r, const siginfo_t *info)
+{
+	switch (signal) {
+	case SIGSEGV: return in_guard(r, info->si_addr) ? "stack-overflow" : "segv";
+	case SIGBUS: return "bus";
+	case SIGFPE: return "fpe";
+	case SIGILL: return "ill";
+	default: return "abort";
+	}
+}
+
+/* The request that runs handler code just now, and can be left. */
+static struct pail_request *leavable(void)
+{
+	struct pail_request *r = request_current();
+	return r && r->critical == 0 && r->stage < REQUEST_CLOSE ? r : NULL;
+}
+
+__attribute__((noreturn)) static void die(int signal, const char *what)
+{
+	char text[160];
+	int length =
+		snprintf(text, sizeof(text),
+			 "pail serve: %s (signal %d); this can't be contained\n", what, signal);
+
+	if (length > 0 && write(STDERR_FILENO, text, (size_t)length) < 0)
+		_exit(127);
+	struct sigaction action = {.sa_handler = SIG_DFL};
+	sigaction(signal, &action, NULL);
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, signal);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	raise(signal);
+	_exit(127);
+}
+
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+	struct pail_request *r = leavable();
+	uintptr_t pc = context_pc(context);
+	bool sent = info->si_code <= 0 && !(signal == SIGABRT && info->si_pid == getpid());
+
+	if (!r || sent)
+		die(signal, sent ? "a signal was sent" : "a fault outside a handler");
+	const char *cause = fault_cause(signal, r, info);
+	if (malloc_pc_in_loader(pc) && strcmp(cause, "stack-overflow") != 0)
+		die(signal, "a fault in the dynamic loader");
+	request_note(r, cause, 500);
+	asan_forget(r->bucket->stack, r->bucket->stack_bytes);
+	context_abandon(context, r);
+}
+
+/* -- deadlines ---------------------------------------------------------------------- */
+
+static void deadline_now(struct pail_request *r, const char *cause, ucontext_t *context)
+{
+	context_step(context, false);
+	r->worker->stepping = NULL;
+	request_note(r, cause, 504);
+	context_abandon(context, r);
+}
+
+static void deadline_passed(struct pail_request *r, const char *cause, ucontext_t *context,
+			    bool patient)
+{
+	if (r->critical > 0) {
+		r->pending = cause;
+		r->pending_status = 504;
+	} else if (patient && malloc_pc_in_libc(context_pc(context))) {
+		r->worker->stepping = cause;
+		r->worker->steps = 0;
+		context_step(context, true);
+	} else {
+		deadline_now(r, cause, context);
+	}
+}
+
+static void on_tick(int signal, siginfo_t *info, void *context)
+{
+	struct pail_request *r = request_current();
+
+	(void)signal;
+	(void)info;
+	if (!r || r->stage >= REQUEST_CLOSE || !core.plan.cpu_deadline_ns)
+		return;
+	r->cpu_ticks++;
+	if ((uint64_t)r->cpu_ticks * FAULT_TICK_NS >= core.plan.cpu_deadline_ns)
+		deadline_passed(r, "deadline-cpu", context, true);
+}
+
+static void on_step(int signal, siginfo_t *info, void *context)
+{
+	struct pail_request *r = leavable();
+
+	if (!this_worker || !this_worker->stepping) {
+		if (!r || info->si_code <= 0)
+			die(signal, "a trap outside a handler");
+		request_note(r, "trap", 500); /* a breakpoint of the handler's own */
+		context_abandon(context, r);
+		return;
+	}
+	const char *cause = this_worker->stepping;
+	if (!r) { /* it went into the core, which will look */
+		r = request_current();
+		if (r && r->stage < REQUEST_CLOSE) {
+			r->pending = cause;
+			r->pending_status = 504;
+		}
+		this_worker->stepping = NULL;
+		context_step(context, false);
+	} else if (!malloc_pc_in_libc(context_pc(context)) ||
+		   ++this_worker->steps > STEPS_MAX) {
+		deadline_now(r, cause, context);
+	}
+}
+
+static uint64_t watched_since(struct worker *worker)
+{
+	return atomic_load_explicit(&worker->resumed_ns, memory_order_relaxed);
+}
+
+static void on_watch(int signal, siginfo_t *info, void *context)
+{
+	struct worker *worker = this_worker;
+	struct pail_request *r = request_current();
+
+	(void)signal;
+	(void)info;
+	if (!r || r->stage >= REQUEST_CLOSE ||
+	    loop_now_ns() - watched_since(worker) < core.plan.wall_deadline_ns)
+		return;
+	/* It may hang inside libc for ever: then out of there all the same. */
+	bool patient = worker->watched++ < WATCH_PATIENCE;
+	if (!patient)
+		worker->watched = 0;
+	deadline_passed(r, "deadline-wall", context, patient);
+}
+
+void fault_watch(struct worker *worker)
+{
+	uint64_t since_ns = watched_since(worker);
+
+	if (since_ns && loop_now_ns() > since_ns + core.plan.wall_deadline_ns)
+		pthread_kill(worker->thread, FAULT_WATCH_SIGNAL);
+}
+
+/* -- streams ------------------------------------------------------------------------- */
+
+/* glibc's _IO_lock_t, which has been this since 2.0 and is reached through the
+ * public struct _IO_FILE. */
+struct stream_lock {
+	int lock, count;
+	void *owner;
+};
+
+static void stream_release(FILE *stream)
+{
+	const struct stream_lock *lock = (const struct stream_lock *)stream->_lock;
+
+	while (lock && lock->count > 0 && lock->owner == (void *)pthread_self())
+		funlockfile(stream);
+}
+
+void fault_release_streams(void)
+{
+	stream_release(stdin);
+	stream_release(stdout);
+	stream_release(stderr);
+}
+
+/* -- ends that libc knows --------------------------------------------------------------- */
+
+#ifndef PAIL_MALLOC_OFF
+void abort(void)
+{
+	struct pail_request *r = leavable();
+
+	if (r)
+		request_fail(r, "abort", 500);
+	die(SIGABRT, "abort() was called");
+}
+
+void __assert_fail(const char *assertion, const char *file, unsigned line, const char *function)
+{
+	struct pail_request *r = leavable();
+	char text[256];
+
+	if (r) {
+		const char *slash = strrchr(file, '/');
+		snprintf(r->detail, sizeof(r->detail), "%s:%u: %s", slash ? slash + 1 : file,
+			 line, assertion);
+		request_fail(r, "assert", 500);
+	}
+	int length =
+		snprintf(text, sizeof(text), "pail serve: %s:%u: %s: assertion '%s' failed\n",
+			 file, line, function, assertion);
+	if (length > 0 && write(STDERR_FILENO, text, (size_t)length) < 0)
+		_exit(127);
+	die(SIGABRT, "an assertion failed");
+}
+
+void __stack_chk_fail(void) __attribute__((noreturn));
+void __stack_chk_fail(void)
+{
+	struct pail_request *r = leavable();
+
+	if (r)
+		request_fail(r, "stack-smashed", 500);
+	die(SIGABRT, "a smashed stack");
+}
+
+void exit(int status)
+{
+	struct pail_request *r = leavable();
+	void (*next)(int);
+
+	if (r)
+		request_fail(r, "exit", 500);
+	*(void **)&next = dlsym(RTLD_NEXT, "exit");
+	if (next)
+		next(status);
+	_exit(status);
+}
+#endif
+
+/* -- opening -------------------------------------------------------------------------- */
+
+static int handle(int signal, void (*handler)(int, siginfo_t *, void *), int flags,
+		  struct err *err)
+{
+	struct sigaction action = {.sa_sigaction = handler,
+				   .sa_flags = SA_SIGINFO | SA_ONSTACK | flags};
+
+	sigemptyset(&action.sa_mask);
+	if (flags & SA_NODEFER) {
+		sigaddset(&action.sa_mask, FAULT_TICK_SIGNAL);
+		sigaddset(&action.sa_mask, FAULT_WATCH_SIGNAL);
+	}
+	if (sigaction(signal, &action, NULL) < 0)
+		return err_errno(err, "can't handle signal %d", signal);
+	return 0;
+}
+
+int fault_open(struct err *err)
+{
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		if (handle(faults[i], on_fault, SA_NODEFER, err) < 0)
+			return -1;
+	if (handle(SIGTRAP, on_step, SA_NODEFER, err) < 0 ||
+	    handle(FAULT_TICK_SIGNAL, on_tick, SA_RESTART, err) < 0 ||
+	    handle(FAULT_WATCH_SIGNAL, on_watch, 0, err) < 0)
+		return -1;
+	signal(SIGPIPE, SIG_IGN);
+	return 0;
+}
+
+int fault_thread_open(struct worker *worker, struct err *err)
+{
+	stack_t stack = {.ss_sp = region_signal_stack(&core.region, worker->index),
+			 .ss_size = REGION_SIGNAL_STACK_BYTES};
+	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID,
+				 .sigev_signo = FAULT_TICK_SIGNAL};
+	struct timespec tick = {0, FAULT_TICK_NS};
+	struct itimerspec every = {.it_interval = tick, .it_value = tick};
+	timer_t timer;
+
+	if (sigaltstack(&stack, NULL) < 0)
+		return err_errno(err, "can't set a signal stack");
+	if (!core.plan.cpu_deadline_ns)
+		return 0;
+	event._sigev_un._tid = worker->tid;
+	if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) < 0 ||
+	    timer_settime(timer, 0, &every, NULL) < 0)
+		return err_errno(err, "can't have a timer of CPU time");
+	return 0;
+}

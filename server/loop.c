@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/loop.h"
+
+#include "server/fault.h"
+#include "server/malloc.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct core core;
+_Thread_local struct worker *this_worker;
+
+static_assert(sizeof(struct worker) + LOOP_STACK_BYTES <= REGION_WORKER_BYTES,
+	      "a worker and its stack");
+
+uint64_t loop_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void worker_clock(struct worker *worker)
+{
+	worker->now_ns = loop_now_ns();
+	/* Once per turn would do for the date, and once per second is enough. */
+	time_t second = (time_t)((worker->now_ns + worker->unix_offset_ns) / 1000000000);
+	if (second != worker->date_s) {
+		struct timespec wall;
+		clock_gettime(CLOCK_REALTIME, &wall);
+		worker->unix_offset_ns = (uint64_t)wall.tv_sec * 1000000000 +
+					 (uint64_t)wall.tv_nsec - worker->now_ns;
+		worker->date_s = second;
+		response_date(worker->date, wall.tv_sec);
+	}
+}
+
+/* -- lists --------------------------------------------------------------------------- */
+
+void worker_ready(struct worker *worker, struct connection *c)
+{
+	if (c->ready)
+		return;
+	c->ready = true;
+	c->ready_next = NULL;
+	if (worker->ready_last)
+		worker->ready_last->ready_next = c;
+	else
+		worker->ready_first = c;
+	worker->ready_last = c;
+}
+
+void worker_idle_add(struct worker *worker, struct connection *c)
+{
+	c->next = NULL;
+	c->previous = worker->idle_last;
+	if (worker->idle_last)
+		worker->idle_last->next = c;
+	else
+		worker->idle_first = c;
+	worker->idle_last = c;
+}
+
+void worker_idle_remove(struct worker *worker, struct connection *c)
+{
+	if (c->previous)
+		c->previous->next = c->next;
+	else
+		worker->idle_first = c->next;
+	if (c->next)
+		c->next->previous = c->previous;
+	else
+		worker->idle_last = c->previous;
+}
+
+/* -- the log --------------------------------------------------------------------------- */
+
+void worker_log(struct worker *worker, struct log_line *line, uint64_t start_ns)
+{
+	if (core.log_fd < 0 && !line->cause)
+		return;
+	line->worker = worker->index;
+	line->start_unix_ns = start_ns + worker->unix_offset_ns;
+	log_request(&worker->log, line);
+}
+
+void worker_log_request(struct worker *worker, struct pail_request *r)
+{
+	const struct bucket *bucket = r->bucket;
+	size_t stack_bytes = stack_measure(r->bucket);
+	uint64_t now_ns = loop_now_ns();
+	struct str method = str_of(r->method);
+	int route = -1;
+
+	worker->counts.failed += r->cause != NULL;
+	if (core.log_fd < 0 && !r->cause)
+		return;
+	if (core.plan.route_count > 0)
+		route = limits_route(&core.plan, method, r->route_path);
+	struct log_line line = {
+		.status = r->head_sent ? r->status : 0,
+		.method = method,
+		.path = r->route_path,
+		.route = str_of(route >= 0 ? core.plan.route[route].pattern : "*"),
+		.bucket = str_of(core.plan.class[bucket->class_index].name),
+		.wait_ns = r->start_ns > r->arrival_ns ? r->start_ns - r->arrival_ns : 0,
+		.service_ns = now_ns > r->start_ns ? now_ns - r->start_ns : 0,
+		.need_bytes = bucket->arena.peak_bytes,
+		.bucket_bytes = bucket->arena.size_bytes,
+		.wanted_bytes = r->wanted_bytes,
+		.stack_bytes = stack_bytes,
+		.body_in_bytes = r->connection->body.content_bytes,
+		.body_out_bytes = r->send_length ? r->send_length : r->body_length,
+		.foreign_frees = r->foreign_frees,
+		.system_blocks = r->system_blocks,
+		.cause = r->cause,
+		.detail = r->detail,
+	};
+	worker_log(worker, &line, r->start_ns);
+}
+
+/* -- the listener ------------------------------------------------------------------------ */
+
+static void worker_listen(struct worker *worker, bool on)
+{
+	/* Exclusive: one thread wakes for a newcomer, one that has nothing else to do. */
+	struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = NULL};
+
+	if (worker->listening == on || (on && worker->draining))
+		return;
+	if (epoll_ctl(worker->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, core.listen_fd,
+		      &event) == 0)
+		worker->listening = on;
+}
+
+/* A slot for a newcomer; at the cost of the one that has been without a
+ * request for longest. NULL: all of them are served just now. */
+static struct connection *worker_slot_take(struct worker *worker)
+{
+	if (!worker->free && worker->idle_first) {
+		worker->counts.evicted++;
+		connection_close(worker->idle_first);
+	}
+	struct connection *c = worker->free;
+	if (c) {
+		worker->free = c->next;
+		worker->open_count++;
+	}
+	return c;
+}
+
+void worker_slot_free(struct worker *worker, struct connection *c)
+{
+	c->next = worker->free;
+	worker->free = c;
+	worker->open_count--;
+	worker_listen(worker, true);
+}
+
+static void worker_accept(struct worker *worker)
+{
+	for (int i = 0; i < LOOP_ACCEPTS; i++) {
+		struct connection *c = worker_slot_take(worker);
+		if (!c) {
+			worker_listen(worker, false);
+			return;
+		}
+		int fd = accept4(core.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+					    .data.ptr = c};
+		if (fd >= 0 && epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+			close(fd);
+			fd = -1;
+		}
+		if (fd < 0) {
+			/* None there, or no descriptor: then later. */
+			c->next = worker->free;
+			worker->free = c;
+			worker->open_count--;
+			return;
+		}
+		worker->counts.accepted++;
+		connection_open(c, fd);
+		connection_advance(c);
+	}
+}
+
+/* -- the loop ------------------------------------------------------------------------------ */
+
+static void worker_run_ready(struct worker *worker)
+{
+	/* Those that come on meanwhile have their turn in the next turn. */
+	struct connection *last = worker->ready_last;
+
+	while (worker->ready_first) {
+		struct connection *c = worker->ready_first;
+		worker->ready_first = c->ready_next;
+		if (!worker->ready_first)
+			worker->ready_last = NULL;
+		c->ready = false;
+		connection_advance(c);
+		if (c == last)
+			return;
+	}
+}
+
+static void worker_run_timers(struct worker *worker)
+{
+	struct timer *timer;
+
+	while ((timer = timers_first(&worker->timers)) && timer->at_ns <= worker->now_ns) {
+		timer_clear(&worker->timers, timer);
+		connection_timeout((struct connection *)timer);
+		worker_run_ready(worker);
+	}
+}
+
+static int worker_patience_ms(const struct worker *worker)
+{
+	const struct timer *timer = timers_first(&worker->timers);
+
+	if (worker->ready_first)
+		return 0;
+	if (!timer)
+		return -1;
+	if (timer->at_ns <= worker->now_ns)
+		return 0;
+	uint64_t ms = (timer->at_ns - worker->now_ns + 999999) / 1000000;
+	return ms > 60000 ? 60000 : (int)ms;
+}
+
+static void worker_drain(struct worker *worker)
+{
+	uint64_t count;
+
+	if (read(worker->wake_fd, &count, sizeof(count)) < 0 || !atomic_load(&core.draining))
+		return;
+	worker_listen(worker, false);
+	worker->draining = true;
+	for (struct connection *c = worker->idle_first, *next; c; c = next) {
+		next = c->next;
+		if (!c->armed && !c->readable)
+			connection_close(c);
+	}
+}
+
+static void worker_turn(struct worker *worker)
+{
+	bool newcomers = false;
+	int count = epoll_wait(worker->epoll_fd, worker->events, LOOP_EVENTS,
+			       worker_patience_ms(worker));
+
+	worker_clock(worker);
+	for (int i = 0; i < count; i++) {
+		void *who = worker->events[i].data.ptr;
+		if (who == NULL)
+			newcomers = true;
+		else if (who == worker)
+			worker_drain(worker);
+		else
+			connection_event(who, worker->events[i].events);
+		worker_run_ready(worker);
+	}
+	worker_run_ready(worker);
+	worker_run_timers(worker);
+	if (newcomers && worker->listening)
+		worker_accept(worker);
+	worker_run_ready(worker);
+	log_flush(&worker->log, core.log_fd >= 0 ? core.log_fd : STDERR_FILENO);
+}
+
+static void *worker_main(void *argument)
+{
+	struct worker *worker = argument;
+	struct err err;
+
+	this_worker = worker;
+	worker->tid = (pid_t)syscall(SYS_gettid);
+	worker_clock(worker);
+	if (fault_thread_open(worker, &err) < 0 ||
+	    (core.handler.thread_start && core.handler.thread_start() != 0)) {
+		atomic_store(&worker->started, -1);
+		return NULL;
+	}
+	worker_listen(worker, true);
+	atomic_store(&worker->started, 1);
+	while (!worker->draining || worker->open_count > 0) {
+		worker_turn(worker);
+		if (atomic_load_explicit(&core.halting, memory_order_relaxed))
+			break;
+	}
+	log_flush(&worker->log, core.log_fd >= 0 ? core.log_fd : STDERR_FILENO);
+	return NULL;
+}
+
+/* -- opening ----------------------------------------------------------------------------------
+ */
+
+static void worker_slots_init(struct worker *worker)
+{
+	const struct plan *plan = &core.plan;
+	struct connection *all = (struct connection *)region_connections(&core.region);
+	struct timer **heaps = (struct timer **)(all + plan->connections);
+	uint32_t first =
+		(uint32_t)((uint64_t)plan->connections * worker->index / plan->threads);
+	uint32_t end =
+		(uint32_t)((uint64_t)plan->connections * (worker->index + 1) / plan->threads);
+
+	worker->slots = all + first;
+	worker->slot_count = end - first;
+	/* The heap has its entries from 1: room for one more than slots, made by
+	 * counting from one before, which is the last of the worker before. */
+	timers_init(&worker->timers, heaps + first - 1, worker->slot_count);
+	for (uint32_t i = end; i-- > first;) {
+		struct connection *c = &all[i];
+		c->worker = worker;
+		c->fd = -1;
+		c->state = CONNECTION_FREE;
+		c->bytes = (char *)region_head(&core.region, i);
+		c->room = (uint32_t)(region_head_bytes(&core.region) - CONNECTION_FIELDS_BYTES);
+		c->next = worker->free;
+		worker->free = c;
+	}
+}
+
+static int worker_buckets_init(struct worker *worker, struct err *err)
+{
+	const struct plan *plan = &core.plan;
+	uint32_t index = 0;
+
+	for (uint32_t i = 0; i < plan->class_count; i++) {
+		uint32_t queue = (plan->queue + plan->threads - 1) / plan->threads;
+		pool_init(&worker->pool[i], queue);
+		for (uint32_t k = 0; k < plan->class[i].count; k++, index++) {
+			if (k % plan->threads != worker->index)
+				continue;
+			struct bucket *bucket = bucket_init(index);
+			if (bucket_start(bucket, err) < 0)
+				return -1;
+			pool_give(&worker->pool[i], bucket);
+			worker->pool[i].count++;
+		}
+		if (worker->pool[i].count == 0)
+			return err_set(err,
+				       "[bucket %s] count: %u buckets can't be shared by %u "
+				       "threads; give at least one to each",
+				       plan->class[i].name, plan->class[i].count,
+				       plan->threads);
+	}
+	for (uint32_t i = worker->index; i < plan->big_stack_count; i += plan->threads) {
+		struct big_stacks *stacks = &worker->big_stacks;
+		if (stacks->count == STACK_BIG_MAX)
+			return err_set(err, "[stack] big_count: more than %d for each thread",
+				       STACK_BIG_MAX);
+		stacks->free[stacks->free_count++] = (uint16_t)i;
+		stacks->count++;
+	}
+	return 0;
+}
+
+int worker_init(struct worker *worker, uint32_t index, struct err *err)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->index = index;
+	log_init(&worker->log);
+	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = worker};
+	if (worker->epoll_fd < 0 || worker->wake_fd < 0 ||
+	    epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->wake_fd, &event) < 0)
+		return err_errno(err, "can't make an epoll");
+	worker_slots_init(worker);
+	return worker_buckets_init(worker, err);
+}
+
+int worker_start(struct worker *worker, struct err *err)
+{
+	unsigned char *low = region_worker(&core.region, worker->index);
+	pthread_attr_t attributes;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstack(&attributes, low, LOOP_STACK_BYTES);
+	errno = pthread_create(&worker->thread, &attributes, worker_main, worker);
+	pthread_attr_destroy(&attributes);
+	if (errno != 0)
+		return err_errno(err, "can't start a thread");
+	while (atomic_load(&worker->started) == 0)
+		usleep(100);
+	if (atomic_load(&worker->started) < 0)
+		return err_set(err,
+			       "pail_thread_start() of '%s' failed, or a thread could not be "
+			       "set up",
+			       core.handler.name);
+	return 0;
+}
+
+void worker_wake(struct worker *worker)
+{
+	uint64_t one = 1;
+
+	if (write(worker->wake_fd, &one, sizeof(one)) < 0)
+		return;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A worker: one thread, its epoll, its connections, buckets and timers. Workers
+ * share the listener and nothing else; a connection stays with the worker that
+ * accepted it, and a coroutine never changes threads.
+ *
+ * One turn of the loop: wait; clock; events of connections, then what they made
+ * ready (a bucket that came free starts the first who waits before anything
+ * newly arrived can take it); timers; last the listener, so that a slot freed
+ * in this turn is not taken while its old events are still to be looked at.
+ */
+#ifndef PAIL_SERVER_LOOP_H
+#define PAIL_SERVER_LOOP_H
+
+#include "server/bucket.h"
+#include "server/connection.h"
+#include "server/core.h"
+#include "server/log.h"
+#include "server/response.h"
+#include "server/stack.h"
+#include "server/timer.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+enum {
+	LOOP_EVENTS = 256,
+	LOOP_STACK_BYTES = 512 << 10,
+	LOOP_ACCEPTS = 64,  /* per turn */
+	LOOP_PIPELINE = 64, /* requests of one connection per turn */
+};
+
+struct worker_counts {
+	uint64_t accepted, evicted, requests, failed, rejected, core_errors;
+};
+
+struct worker {
+	uint32_t index;
+	pthread_t thread;
+	pid_t tid;
+	int epoll_fd, wake_fd;
+	bool listening, draining;
+	void *context;          /* the loop's own stack, while a request runs */
+	const void *asan_stack; /* where that is, for asan.h */
+	size_t asan_stack_bytes;
+	struct pail_request *volatile running;
+	_Atomic uint64_t resumed_ns; /* when `running` was last given the thread; 0: none */
+
+	uint64_t now_ns;
+	time_t date_s;
+	char date[RESPONSE_DATE_BYTES];
+
+	struct timers timers;
+	struct connection *slots;
+	uint32_t slot_count, open_count;
+	struct connection *free;
+	struct connection *idle_first, *idle_last;
+	struct connection *ready_first, *ready_last;
+	struct pool pool[LIMITS_CLASSES_MAX];
+	struct big_stacks big_stacks;
+	struct worker_counts counts;
+	const char *stepping; /* a deadline that waits for the code to leave libc */
+	uint32_t steps, watched;
+	_Atomic int started;     /* 0 not yet, 1 serving, -1 pail_thread_start() failed */
+	uint64_t unix_offset_ns; /* of the wall clock from ours */
+	struct log log;
+	struct epoll_event events[LOOP_EVENTS];
+};
+
+extern _Thread_local struct worker *this_worker;
+
+/* Everything but the thread: slots, buckets, epoll. Main thread. */
+int worker_init(struct worker *worker, uint32_t index, struct err *err);
+int worker_start(struct worker *worker, struct err *err);
+/* Wakes it, to look at core.draining. Any thread. */
+void worker_wake(struct worker *worker);
+
+uint64_t loop_now_ns(void);
+void worker_ready(struct worker *worker, struct connection *connection);
+void worker_idle_add(struct worker *worker, struct connection *connection);
+void worker_idle_remove(struct worker *worker, struct connection *connection);
+/* The line's worker and time, unless it is of no interest to the log asked for. */
+void worker_log(struct worker *worker, struct log_line *line, uint64_t start_ns);
+void worker_log_request(struct worker *worker, struct pail_request *r);
+void worker_slot_free(struct worker *worker, struct connection *connection);
+
+#endif

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/server.h"
+
+#include "base/conf.h"
+#include "base/json.h"
+#include "base/table.h"
+#include "base/units.h"
+#include "server/app.h"
+#include "server/fault.h"
+#include "server/image.h"
+#include "server/listen.h"
+#include "server/loop.h"
+#include "server/malloc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { EXIT_BAD_USAGE = 2, EXIT_BAD_INPUT = 3, HEAD_BYTES_MIN = 4096 };
+static const uint64_t DRAIN_NS = UINT64_C(30000000000);
+
+struct options {
+	const char *conf, *app, *listen, *log, *port_file;
+	bool check, print_bound, json;
+	int argc; /* of pail_start() */
+	char **argv;
+};
+
+static int complain(const struct err *err)
+{
+	fprintf(stderr, "pail serve: %s\n", err->text);
+	return err->kind == ERR_USAGE ? EXIT_BAD_USAGE : EXIT_BAD_INPUT;
+}
+
+/* -- words of the command line ------------------------------------------------------- */
+
+static int options_read(struct options *options, int argc, char **argv, struct err *err)
+{
+	static const struct option words[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"app", required_argument, NULL, 'a'},
+		{"listen", required_argument, NULL, 'l'},
+		{"log", required_argument, NULL, 'L'},
+		{"port-file", required_argument, NULL, 'p'},
+		{"check", no_argument, NULL, 'C'},
+		{"print-bound", no_argument, NULL, 'b'},
+		{"json", no_argument, NULL, 'j'},
+		{NULL, 0, NULL, 0},
+	};
+	int word;
+
+	memset(options, 0, sizeof(*options));
+	opterr = 0;
+	while ((word = getopt_long(argc, argv, "+c:", words, NULL)) != -1) {
+		switch (word) {
+		case 'c': options->conf = optarg; break;
+		case 'a': options->app = optarg; break;
+		case 'l': options->listen = optarg; break;
+		case 'L': options->log = optarg; break;
+		case 'p': options->port_file = optarg; break;
+		case 'C': options->check = true; break;
+		case 'b': options->print_bound = true; break;
+		case 'j': options->json = true; break;
+		default:
+			return err_usage(err,
+					 "'%s' is no option of pail serve, or lacks its value",
+					 argv[optind - 1]);
+		}
+	}
+	/* argv[0] of pail_start() is the app's word. */
+	options->argc = argc - optind + 1;
+	options->argv = argv + optind - 1;
+	options->argv[0] = (char *)options->app;
+	return 0;
+}
+
+static int plan_read(struct plan *plan, const struct options *options, struct err *err)
+{
+	limits_defaults(plan);
+	if (options->conf && conf_read(options->conf, plan, err) < 0)
+		return -1;
+	if (options->listen) {
+		if (strlen(options->listen) >= sizeof(plan->listen))
+			return err_usage(err, "--listen: '%s' is too long", options->listen);
+		snprintf(plan->listen, sizeof(plan->listen), "%s", options->listen);
+		if (limits_check(plan, err) < 0) {
+			err->kind = ERR_USAGE;
+			return err_prefix(err, "--listen");
+		}
+	}
+	if (plan->head_bytes < HEAD_BYTES_MIN)
+		return err_set(err,
+			       "[server] head: %" PRIu64
+			       " bytes are too few for a request's head "
+			       "and its table of fields; give %d or more",
+			       plan->head_bytes, HEAD_BYTES_MIN);
+	if (plan->threads > CORE_THREADS_MAX)
+		return err_set(err, "[server] threads: more than %d", CORE_THREADS_MAX);
+	return 0;
+}
+
+/* -- --print-bound --------------------------------------------------------------------- */
+
+static void bound_json(const struct bound *bound, struct buf *out)
+{
+	struct json json;
+
+	json_init(&json, out);
+	json_object_begin(&json);
+	json_pair_text(&json, "schema", "pail.bound/1");
+	json_key(&json, "terms");
+	json_array_begin(&json);
+	for (uint32_t i = 0; i < bound->term_count; i++) {
+		json_object_begin(&json);
+		json_pair_text(&json, "name", bound->term[i].name);
+		json_pair_u64(&json, "bytes", bound->term[i].bytes);
+		json_pair_text(&json, "how", bound->term[i].how);
+		json_object_end(&json);
+	}
+	json_array_end(&json);
+	json_pair_u64(&json, "bound_bytes", bound->total_bytes);
+	json_object_end(&json);
+	buf_append_str(out, "\n");
+}
+
+static void bound_table(const struct bound *bound, struct buf *out)
+{
+	static const char *const heads[] = {"term", ">bytes", ">size", "how"};
+	struct table *table = table_new(4, heads);
+	char size[UNITS_TEXT_MAX];
+
+	for (uint32_t i = 0; i < bound->term_count; i++) {
+		const struct bound_term *term = &bound->term[i];
+		table_cell(table, "%s", term->name);
+		table_cell(table, "%" PRIu64, term->bytes);
+		table_cell(table, "%s", units_format_size(term->bytes, size));
+		table_cell(table, "%s", term->how);
+	}
+	table_cell(table, "bound");
+	table_cell(table, "%" PRIu64, bound->total_bytes);
+	table_cell(table, "%s", units_format_size(bound->total_bytes, size));
+	table_cell(table, "the sum");
+	table_write(table, out, table_width_of(STDOUT_FILENO));
+	table_free(table);
+}
+
+static int bound_print(const struct plan *plan, bool json)
+{
+	struct bound bound;
+	struct buf out;
+
+	limits_bound(plan, &bound);
+	buf_init(&out);
+	if (json)
+		bound_json(&bound, &out);
+	else
+		bound_table(&bound, &out);
+	const char *text = buf_text(&out);
+	bool failed = out.failed || fputs(text, stdout) < 0 || fflush(stdout) != 0;
+	buf_release(&out);
+	if (failed)
+		fprintf(stderr, "pail serve: can't write the bound: %s\n", strerror(errno));
+	return failed ? EXIT_BAD_INPUT : 0;
+}
+
+/* -- starting ---------------------------------------------------------------------------- */
+
+static int log_open(const char *path, struct err *err)
+{
+	if (!path || strcmp(path, "none") == 0)
+		return -1;
+	if (strcmp(path, "-") == 0)
+		return STDERR_FILENO;
+	/* Not to wait for the reader of a pipe. */
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
+	if (fd < 0)
+		return err_errno(err, "can't open the log '%s'", path), -2;
+	return fd;
+}
+
+static int descriptors_allow(const struct plan *plan, struct err *err)
+{
+	/* Each connection, a file that it sends, and the server's own. */
+	rlim_t need = 2 * (rlim_t)plan->connections + 64;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= need)
+		return 0;
+	if (limit.rlim_max < need && limit.rlim_max < plan->connections + 64)
+		return err_set(err,
+			       "%u connections need %" PRIu64
+			       " descriptors, and the limit is %" PRIu64
+			       " (raise ulimit -n, or lower [server] connections)",
+			       plan->connections, (uint64_t)need, (uint64_t)limit.rlim_max);
+	limit.rlim_cur = limit.rlim_max < need ? limit.rlim_max : need;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	return 0;
+}
+
+static int image_fits(const struct plan *plan, struct err *err)
+{
+	uint64_t bytes;
+
+	if (image_measure(&core.region, &bytes, err) < 0)
+		return -1;
+#ifdef PAIL_MALLOC_OFF
+	return 0; /* a sanitizer's shadow fits no plan */
+#endif
+	if (bytes <= plan->image_bytes)
+		return 0;
+	char size[UNITS_TEXT_MAX];
+	uint64_t round = (bytes + (1 << 20) - 1) & ~(uint64_t)((1 << 20) - 1);
+	return err_set(err,
+		       "text, data and libraries take %" PRIu64 " bytes, and the plan allows "
+		       "%" PRIu64 "; set [server] image = %s",
+		       bytes, plan->image_bytes, units_write_size(round, size));
+}
+
+static int app_start(const struct options *options, struct err *err)
+{
+	if (!core.handler.start)
+		return 0;
+	errno = 0;
+	int result = core.handler.start(options->argc, options->argv);
+	if (result == 0)
+		return 0;
+	if (errno)
+		return err_errno(err, "the app '%s' did not start (%d)", options->app, result);
+	return err_set(err, "pail_start() of '%s' returned %d", options->app, result);
+}
+
+/* All of the core but the workers' threads. */
+static int core_open(const struct options *options, struct err *err)
+{
+	if (region_open(&core.region, &core.plan, err) < 0)
+		return -1;
+	malloc_system_open(region_system(&core.region), core.plan.system_bytes);
+	if (descriptors_allow(&core.plan, err) < 0 || fault_open(err) < 0 ||
+	    app_open(options->app, &core.handler, err) < 0)
+		return -1;
+	malloc_modules_find(&core.plan);
+	if (app_start(options, err) < 0)
+		return -1;
+	for (uint32_t i = 0; i < core.plan.threads; i++) {
+		unsigned char *block = region_worker(&core.region, i);
+		core.worker[i] = (struct worker *)(block + LOOP_STACK_BYTES);
+		if (worker_init(core.worker[i], i, err) < 0)
+			return -1;
+	}
+	malloc_modules_find(&core.plan); /* whatever the app has loaded meanwhile */
+	return 0;
+}
+
+static int port_write(const char *path, unsigned port, struct err *err)
+{
+	char temporary[4096];
+
+	if (!path)
+		return 0;
+	snprintf(temporary, sizeof(temporary), "%s.%d", path, (int)getpid());
+	FILE *file = fopen(temporary, "we");
+	if (!file)
+		return err_errno(err, "can't write the port to '%s'", path);
+	bool failed = fprintf(file, "%u\n", port) < 0;
+	failed |= fclose(file) != 0;
+	if (failed || rename(temporary, path) < 0) {
+		err_errno(err, "can't write the port to '%s'", path);
+		unlink(temporary);
+		return -1;
+	}
+	return 0;
+}
+
+/* -- the main thread's part while the workers serve ---------------------------------------- */
+
+static void log_reopen(const char *path)
+{
+	struct err err;
+
+	if (core.log_fd < 0 || core.log_fd == STDERR_FILENO)
+		return;
+	int fd = log_open(path, &err);
+	if (fd < 0) {
+		fprintf(stderr, "pail serve: %s\n", err.text);
+		return;
+	}
+	/* In the place of the old one, which no worker notices. */
+	dup3(fd, core.log_fd, O_CLOEXEC);
+	close(fd);
+}
+
+static void drain_begin(void)
+{
+	atomic_store(&core.draining, true);
+	for (uint32_t i = 0; i < core.plan.threads; i++)
+		worker_wake(core.worker[i]);
+}
+
+static bool all_joined(bool *joined)
+{
+	bool all = true;
+
+	for (uint32_t i = 0; i < core.plan.threads; i++) {
+		joined[i] = joined[i] || pthread_tryjoin_np(core.worker[i]->thread, NULL) == 0;
+		all &= joined[i];
+	}
+	return all;
+}
+
+/* Until a signal has ended it and all requests under way are answered. */
+static void core_run(const struct options *options, const sigset_t *signals)
+{
+	const struct timespec tick = {0, 20 * 1000 * 1000};
+	bool joined[CORE_THREADS_MAX] = {false};
+	uint64_t drain_until_ns = 0;
+
+	for (;;) {
+		bool watching = core.plan.wall_deadline_ns != 0 || drain_until_ns != 0;
+		int signal = watching ? sigtimedwait(signals, NULL, &tick)
+				      : sigwaitinfo(signals, NULL);
+		if (signal == SIGHUP)
+			log_reopen(options->log);
+		if (signal == SIGTERM || signal == SIGINT) {
+			if (drain_until_ns)
+				atomic_store(&core.halting, true); /* asked twice */
+			drain_until_ns = loop_now_ns() + DRAIN_NS;
+			drain_begin();
+		}
+		for (uint32_t i = 0; i < core.plan.threads && core.plan.wall_deadline_ns; i++)
+			if (!joined[i])
+				fault_watch(core.worker[i]);
+		if (!drain_until_ns)
+			continue;
+		if (all_joined(joined))
+			return;
+		if (loop_now_ns() > drain_until_ns)
+			atomic_store(&core.halting, true);
+		if (atomic_load(&core.halting))
+			drain_begin();
+	}
+}
+
+static int core_serve(const struct options *options, struct err *err)
+{
+	char name[LISTEN_NAME_MAX];
+	unsigned port;
+	sigset_t signals;
+
+	core.listen_fd = listen_open(&core.plan, name, &port, err);
+	if (core.listen_fd < 0)
+		return -1;
+	core.log_fd = log_open(options->log, err);
+	if (core.log_fd == -2)
+		return -1;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	for (uint32_t i = 0; i < core.plan.threads; i++)
+		if (worker_start(core.worker[i], err) < 0)
+			return -1;
+	if (image_fits(&core.plan, err) < 0 || port_write(options->port_file, port, err) < 0)
+		return -1;
+	fprintf(stderr, "pail serve: listening on %s\n", name);
+	core_run(options, &signals);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	struct err err = {0};
+
+	core.log_fd = core.listen_fd = -1;
+	if (options_read(&options, argc, argv, &err) < 0 ||
+	    plan_read(&core.plan, &options, &err) < 0)
+		return complain(&err);
+	if (options.print_bound)
+		return bound_print(&core.plan, options.json);
+	if (!options.app && !options.check) {
+		err_usage(&err,
+			  "no app to serve; give --app with lib.so, a folder, or builtin:NAME");
+		return complain(&err);
+	}
+	if (options.check && !options.app)
+		return 0;
+	if (core_open(&options, &err) < 0)
+		return complain(&err);
+	if (options.check)
+		return image_fits(&core.plan, &err) < 0 ? complain(&err) : 0;
+	if (core_serve(&options, &err) < 0) {
+		complain(&err);
+		_exit(EXIT_BAD_INPUT); /* workers may run already */
+	}
+	return 0;
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/output.h"
+
+#include "server/bucket.h"
+#include "server/loop.h"
+#include "server/response.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int output_gone(struct pail_request *r, const char *cause)
+{
+	r->gone = true;
+	r->closing = true;
+	if (!r->cause) {
+		r->cause = cause;
+		r->fail_status = 0;
+	}
+	return -1;
+}
+
+/* Waits for room in the socket; *due_ns moves on when enough went out. */
+static int output_wait(struct pail_request *r, uint64_t *due_ns, size_t *moved_bytes)
+{
+	r->connection->writable = false;
+	if (*due_ns == 0 || *moved_bytes >= OUTPUT_PROGRESS_BYTES) {
+		*due_ns = r->worker->now_ns + core.plan.write_timeout_ns;
+		*moved_bytes = 0;
+	}
+	enum request_wake wake = request_wait(r, REQUEST_WAIT_WRITE, *due_ns);
+	if (wake == REQUEST_GONE)
+		return output_gone(r, "client-gone");
+	if (wake == REQUEST_TIMED_OUT)
+		return output_gone(r, "write-timeout");
+	return 0;
+}
+
+static void iov_advance(struct iovec **iov, int *count, size_t bytes)
+{
+	while (*count > 0 && bytes >= (*iov)->iov_len) {
+		bytes -= (*iov)->iov_len;
+		(*iov)++;
+		(*count)--;
+	}
+	if (*count > 0) {
+		(*iov)->iov_base = (char *)(*iov)->iov_base + bytes;
+		(*iov)->iov_len -= bytes;
+	}
+}
+
+static int output_send_all(struct pail_request *r, struct iovec *iov, int count, int flags)
+{
+	uint64_t due_ns = 0;
+	size_t moved_bytes = 0;
+
+	if (r->gone)
+		return -1;
+	iov_advance(&iov, &count, 0);
+	while (count > 0) {
+		struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)count};
+		ssize_t sent = sendmsg(r->connection->fd, &message, MSG_NOSIGNAL | flags);
+		if (sent >= 0) {
+			moved_bytes += (size_t)sent;
+			iov_advance(&iov, &count, (size_t)sent);
+		} else if (errno == EAGAIN) {
+			if (output_wait(r, &due_ns, &moved_bytes) < 0)
+				return -1;
+		} else if (errno == EFAULT && r->stage < REQUEST_SEND) {
+			r->pending = "segv"; /* the handler's pointer */
+			r->pending_status = 500;
+			return -1;
+		} else if (errno != EINTR) {
+			return output_gone(r, "client-gone");
+		}
+	}
+	return 0;
+}
+
+int output_send(struct pail_request *r, struct iovec *iov, int count, int flags)
+{
+	request_enter(r);
+	int result = output_send_all(r, iov, count, flags);
+	request_leave(r);
+	return result;
+}
+
+/* -- heads -------------------------------------------------------------------- */
+
+/* Whether the connection could serve another request behind this one. */
+static bool output_may_stay(const struct pail_request *r)
+{
+	const struct connection *c = r->connection;
+
+	if (!c->head.keep_alive || r->closing || r->worker->draining)
+		return false;
+	/* A client that waits for "100 Continue" may or may not send its body now. */
+	if (r->may_continue && c->body.content_bytes == 0)
+		return false;
+	return parse_body_expected(&c->body, &c->head) <= OUTPUT_UNREAD_MAX;
+}
+
+static struct response output_response(struct pail_request *r, int status)
+{
+	return (struct response){
+		.status = status,
+		.minor = r->minor,
+		.keep_alive = output_may_stay(r),
+		.length = -1,
+		.date = {r->worker->date, RESPONSE_DATE_BYTES - 1},
+		.fields = {r->fields, r->fields_length},
+	};
+}
+
+/* Formats the head; 0 bytes never happens, REQUEST_HEAD_BYTES is made to fit. */
+static struct iovec output_head(struct pail_request *r, const struct response *response)
+{
+	size_t length = response_head(r->head, sizeof(r->head), response);
+
+	assert(length > 0);
+	r->head_sent = true;
+	r->status = response->status;
+	r->connection->stays = response_stays(response);
+	return (struct iovec){r->head, length};
+}
+
+/* -- streaming ------------------------------------------------------------------ */
+
+/* Sends what is buffered and `bytes` behind it, with the head before the first. */
+static int output_stream(struct pail_request *r, const void *bytes, size_t length)
+{
+	struct iovec iov[5];
+	char size_line[24];
+	int count = 0;
+	size_t content = r->out_length + length;
+
+	request_enter(r);
+	if (!r->head_sent) {
+		struct response response = output_response(r, r->status ? r->status : 200);
+		response.length = r->declared_length;
+		r->chunked = r->declared_length < 0 && r->minor;
+		response.chunked = r->chunked;
+		iov[count++] = output_head(r, &response);
+	}
+	if (r->chunked && content > 0) {
+		int n = snprintf(size_line, sizeof(size_line), "%zx\r\n", content);
+		iov[count++] = (struct iovec){size_line, (size_t)n};
+	}
+	iov[count++] = (struct iovec){r->out, r->out_length};
+	iov[count++] = (struct iovec){(void *)bytes, length};
+	if (r->chunked && content > 0)
+		iov[count++] = (struct iovec){(void *)"\r\n", 2};
+	int result = output_send_all(r, iov, count, 0);
+	r->out_length = 0;
+	request_leave(r);
+	return result;
+}
+
+int pail_write(struct pail_request *r, const void *bytes, size_t length)
+{
+	int status = r->status ? r->status : 200;
+
+	if (r->gone)
+		return -1;
+	if (r->declared_length >= 0 && length > (uint64_t)r->declared_length - r->body_length)
+		return -1;
+	r->body_length += length;
+	if (!response_has_body(status, r->is_head))
+		return 0;
+	if (length <= sizeof(r->out) - r->out_length) {
+		memcpy(r->out + r->out_length, bytes, length);
+		r->out_length += (uint32_t)length;
+		return 0;
+	}
+	/* A long piece goes from where it lies; a short one starts the next buffer. */
+	if (length >= sizeof(r->out) / 2)
+		return output_stream(r, bytes, length);
+	if (output_stream(r, NULL, 0) < 0)
+		return -1;
+	memcpy(r->out, bytes, length);
+	r->out_length = (uint32_t)length;
+	return 0;
+}
+
+/* -- the end --------------------------------------------------------------------- */
+
+static void output_failure(struct pail_request *r)
+{
+	if (r->head_sent || r->fail_status == 0) {
+		r->connection->stays = false;
+		return;
+	}
+	/* After these the rest of the body can't be told from the next request, or
+	 * is not wanted. */
+	r->closing |= r->fail_status == 400 || r->fail_status == 408 || r->fail_status == 413;
+	struct response response = output_response(r, r->fail_status);
+	response.fields = r->fail_status == 503 ? STR("Retry-After: 1\r\n") : STR("");
+	size_t length = response_error(r->out, sizeof(r->out), &response, r->is_head, NULL);
+	assert(length > 0);
+	r->head_sent = true;
+	r->status = r->fail_status;
+	r->connection->stays = response.keep_alive;
+	struct iovec iov = {r->out, length};
+	if (output_send_all(r, &iov, 1, 0) < 0)
+		r->connection->stays = false;
+}
+
+static int output_file(struct pail_request *r)
+{
+	uint64_t due_ns = 0;
+	size_t moved_bytes = 0;
+	uint64_t left = r->send_length;
+	off_t at = r->send_offset;
+
+	while (left > 0) {
+		ssize_t sent = sendfile(r->connection->fd, r->send_fd, &at,
+					left < (1 << 20) ? left : (1 << 20));
+		if (sent > 0) {
+			left -= (uint64_t)sent;
+			moved_bytes += (size_t)sent;
+		} else if (sent < 0 && errno == EAGAIN) {
+			if (output_wait(r, &due_ns, &moved_bytes) < 0)
+				return -1;
+		} else if (sent == 0) {
+			return output_gone(r, "short-file"); /* it was cut meanwhile */
+		} else if (errno != EINTR) {
+			return output_gone(r, "client-gone");
+		}
+	}
+	return 0;
+}
+
+/* The whole response is in the buffer, or is a file. */
+static int output_whole(struct pail_request *r)
+{
+	int status = r->status ? r->status : 200;
+	bool has_body = response_has_body(status, r->is_head);
+	struct response response = output_response(r, status);
+
+	if (r->send_fd >= 0)
+		response.length = (int64_t)r->send_length;
+	else if (r->is_head && r->declared_length >= 0)
+		response.length = r->declared_length;
+	else if (has_body || r->is_head)
+		response.length = (int64_t)r->body_length;
+	struct iovec iov[2] = {output_head(r, &response)};
+	bool file = r->send_fd >= 0 && has_body;
+	if (has_body && !file)
+		iov[1] = (struct iovec){r->out, r->out_length};
+	if (output_send_all(r, iov, 2, file ? MSG_MORE : 0) < 0)
+		return -1;
+	return file ? output_file(r) : 0;
+}
+
+static int output_stream_end(struct pail_request *r)
+{
+	if (output_stream(r, NULL, 0) < 0)
+		return -1;
+	if (r->declared_length >= 0 && r->body_length != (uint64_t)r->declared_length)
+		return output_gone(r, "short-body");
+	struct iovec last = {(void *)"0\r\n\r\n", 5};
+	return r->chunked ? output_send_all(r, &last, 1, 0) : 0;
+}
+
+void output_finish(struct pail_request *r)
+{
+	int result = 0;
+
+	assert(r->critical > 0);
+	if (r->cause)
+		output_failure(r);
+	else if (r->head_sent)
+		result = output_stream_end(r);
+	else
+		result = output_whole(r);
+	if (result < 0 || r->gone)
+		r->connection->stays = false;
+	if (r->send_fd >= 0)
+		close(r->send_fd);
+	r->send_fd = -1;
+}
