@@ -22,8 +22,11 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64")
 	list(APPEND PAIL_HARDENING -fcf-protection)
 endif()
 # Asserts stay on in every build: our own bug must not run on.
-string(REPLACE "-DNDEBUG" "" CMAKE_C_FLAGS_RELEASE "${CMAKE_C_FLAGS_RELEASE}")
-string(REPLACE "-DNDEBUG" "" CMAKE_C_FLAGS_RELWITHDEBINFO "${CMAKE_C_FLAGS_RELWITHDEBINFO}")
+foreach(language C ASM)
+	foreach(build RELEASE RELWITHDEBINFO MINSIZEREL)
+		string(REPLACE "-DNDEBUG" "" CMAKE_${language}_FLAGS_${build} "${CMAKE_${language}_FLAGS_${build}}")
+	endforeach()
+endforeach()
 
 # pail_compile(TARGET [PLAIN]): the flags of the house. PLAIN leaves the
 # sanitizers out, for code that lives inside someone else's process, and names
