@@ -547,7 +547,7 @@ int cmd_calc(int argc, char **argv)
 		NULL,       help_filter,
 		NULL};
 	struct words words = {0};
-	if (argp_parse(&argp, argc, argv, 0, NULL, &words) != 0)
+	if (cli_argp_parse(&argp, argc, argv, 0, &words) != 0)
 		return EXIT_USAGE;
 
 	struct err err = {0};
