@@ -29,11 +29,14 @@ vfork:
 	je	1f
 	/* The parent, its child gone on to another image (or an error). */
 	movslq	%eax, %rdi
-	subq	$8, %rsp
+	pushq	%rax
 	.cfi_adjust_cfa_offset 8
 	call	vfork_ended
-	addq	$8, %rsp
+	popq	%rax
 	.cfi_adjust_cfa_offset -8
+	testl	%eax, %eax
+	jns	1f
+	movl	$-1, %eax
 1:	ret
 	.cfi_endproc
 	.size	vfork, . - vfork

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: MIT
+"""Victim programs under the shim: what they did is what came through the ring.
+
+Usage: test_shim.py SHIM_DUMP LIBRARY VICTIMS_FOLDER [unittest arguments]
+"""
+import collections
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+DUMP, LIBRARY, VICTIMS = sys.argv[1:4]
+JEMALLOC = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"
+MIMALLOC = "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0"
+SIZE = 7777
+
+
+class Run:
+    """One command under shim_dump: its events as dictionaries, and its words."""
+
+    def __init__(self, *command, options=(), environment=None, code=0):
+        victim = os.path.join(VICTIMS, "victim_" + command[0])
+        with tempfile.NamedTemporaryFile("r") as events:
+            done = subprocess.run(
+                [DUMP, *options, "-x", events.name, LIBRARY, "--", victim, *command[1:]],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=100,
+                env={**os.environ, **(environment or {})})
+            self.lines = events.read().splitlines()
+        self.stdout, self.stderr = done.stdout, done.stderr
+        if done.returncode != code:
+            raise AssertionError(f"{command}: exit {done.returncode}, not {code}: {done.stderr}")
+        self.summary = dict((k, int(v)) for k, v in re.findall(r"(\w+)=(\d+)", self.lines[-1]))
+        self.events = [line.split(" ") for line in self.lines[:-1]]
+
+    def said(self, word):
+        return int(re.search(rf"^{word} (\d+)$", self.stdout, re.M).group(1))
+
+    def kinds(self):
+        return collections.Counter(e[5] for e in self.events)
+
+
+def field(event, name):
+    return next(w[len(name) + 1:] for w in event[6:] if w.startswith(name + "="))
+
+
+class Shim(unittest.TestCase):
+    def check_blocks(self, run, expected=None, dropped=0):
+        """Every block of SIZE was allocated and freed, in its own process, in turn."""
+        expected = run.said("blocks") if expected is None else expected
+        live, allocs, frees = {}, 0, 0
+        for event in run.events:
+            key = (event[1], field(event, "value"))
+            if event[5] == "alloc":
+                live[key] = field(event, "size")
+                allocs += live[key] == str(SIZE)
+            elif event[5] == "free":
+                frees += live.pop(key, None) == str(SIZE)
+        self.assertEqual(run.summary["dropped"], dropped)
+        self.assertEqual(run.summary["corrupt"], 0)
+        self.assertEqual(allocs, expected)
+        self.assertEqual(frees, expected)
+
+    def test_every_call_of_the_malloc_family_is_one_event(self):
+        run = Run("heap_calls")
+        said = run.stdout.splitlines()
+        self.assertEqual((said[0], said[-1]), ("begin", "end"))
+        heap = [" ".join(e[5:]) for e in run.events if re.match("alloc|free|realloc", e[5])]
+        first = next(i for i, line in enumerate(heap) if " size=1 " in line)
+        self.assertEqual(heap[first:first + len(said) - 2], said[1:-1])
+
+    def test_threads_keep_their_order_and_lose_nothing(self):
+        run = Run("hostile", "threads", "8")
+        self.check_blocks(run)
+        self.assertEqual(run.summary["threads"], 9)
+        self.assertEqual(run.kinds()["thread-exit"], 8)
+        times = collections.defaultdict(int)
+        for event in run.events:
+            self.assertGreaterEqual(int(event[0]), times[event[2]])
+            times[event[2]] = int(event[0])
+
+    def test_ten_thousand_short_threads_do_not_use_up_the_chunks(self):
+        run = Run("hostile", "short", "10000", options=["-b", "2097152"])
+        self.check_blocks(run, 10000)
+        self.assertEqual(run.summary["threads"], 10001)
+        self.assertLess(run.summary["chunks_max"], 128)
+
+    def test_a_fork_storm_is_recorded_whole(self):
+        run = Run("hostile", "forks", "1000", options=["-b", "4194304"])
+        self.check_blocks(run)
+        self.assertEqual(run.summary["processes"], 1001)
+        tokens = [field(e, "value") for e in run.events if e[5] == "fork-begin"]
+        self.assertEqual(len(set(tokens)), 1000)
+
+    def test_a_child_comes_after_its_fork_and_names_it(self):
+        run = Run("hostile", "forks", "50")
+        begun = {}
+        for event in run.events:
+            if event[5] == "fork-begin":
+                begun[int(field(event, "value"), 16)] = event[1]
+            elif event[5] == "process-start" and field(event, "flags") == "1":
+                origin = int(field(event, "b"))
+                self.assertEqual(begun[origin & 0xffffffff], str(origin >> 32))
+
+    def test_a_fork_that_no_hook_saw_starts_a_process(self):
+        run = Run("hostile", "raw-forks", "20")
+        self.check_blocks(run)
+        self.assertEqual(run.summary["processes"], 21)
+
+    def test_vfork_leaves_the_parents_descriptors_alone_and_exec_is_followed(self):
+        run = Run("hostile", "vforks", "30")
+        self.check_blocks(run)
+        self.assertEqual(run.summary["processes"], 31)
+        self.assertEqual(run.kinds()["write"], run.said("writes"))
+        self.assertEqual(run.kinds()["close"], 0)
+
+    def test_exec_chains_are_followed_and_leave_no_chunks(self):
+        run = Run("hostile", "chain", "200", options=["-b", "1048576"])
+        self.check_blocks(run)
+        self.assertEqual(run.summary["processes"], 201)
+        self.assertLess(run.summary["waits"], 5)
+
+    def test_signal_handlers_may_write_events(self):
+        run = Run("hostile", "signals", "300000")
+        marks = run.kinds()["mark-begin"]
+        dropped = run.summary["dropped"]
+        self.assertEqual(run.summary["told"], dropped)
+        self.check_blocks(run, dropped=dropped)
+        self.assertEqual(marks + dropped, run.said("marks"))
+        self.assertGreater(marks, 20)
+
+    def test_nothing_is_lost_by_quick_exit(self):
+        run = Run("hostile", "exit", "10007", code=3)
+        self.check_blocks(run)
+        self.assertEqual(field(run.events[-1], "value"), "3")
+
+    def test_nothing_is_lost_by_sigkill(self):
+        self.check_blocks(Run("hostile", "kill", "10007", code=128 + 9))
+
+    def test_a_daemon_that_closes_everything_is_recorded(self):
+        run = Run("hostile", "daemon", "1000")
+        self.check_blocks(run)
+        self.assertEqual(run.summary["processes"], 2)
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_chroot_does_not_matter(self):
+        self.check_blocks(Run("hostile", "chroot", "100"))
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_exec_after_the_uid_is_given_up_is_recorded(self):
+        # The build tree itself may be closed to that user; what is asked here
+        # is whether the ring can be opened.
+        with tempfile.TemporaryDirectory(prefix="pail-test-") as folder:
+            os.chmod(folder, 0o755)
+            global LIBRARY, VICTIMS
+            saved = LIBRARY, VICTIMS
+            for path in (LIBRARY, os.path.join(VICTIMS, "victim_hostile")):
+                subprocess.run(["cp", path, folder], check=True)
+            LIBRARY, VICTIMS = os.path.join(folder, os.path.basename(LIBRARY)), folder
+            try:
+                run = Run("hostile", "setuid", "500")
+            finally:
+                LIBRARY, VICTIMS = saved
+        self.check_blocks(run, 1500)
+        self.assertEqual(run.summary["processes"], 2)
+
+    def test_under_an_address_space_limit_the_ring_is_small(self):
+        run = Run("hostile", "as", str(200 << 20))
+        self.check_blocks(run)
+
+    def test_too_small_an_address_space_leaves_the_program_alone(self):
+        run = Run("hostile", "as", str(12 << 20))
+        self.assertEqual(run.said("blocks"), 1000)
+
+    def test_a_file_size_limit_does_not_matter(self):
+        self.check_blocks(Run("hostile", "fsize"))
+
+    def test_a_full_ring_makes_writers_wait_and_nothing_is_lost(self):
+        run = Run("hostile", "blocks", "400000", options=["-b", "1048576", "-s", "300"])
+        self.check_blocks(run)
+        self.assertGreater(run.summary["waits"], 0)
+
+    def test_a_full_ring_may_drop_and_every_drop_is_counted(self):
+        run = Run("hostile", "blocks", "400000", options=["-b", "1048576", "-d", "-s", "200"])
+        got = run.summary["alloc"] + run.summary["free"]
+        self.assertGreater(run.summary["dropped"], 100000)
+        self.assertEqual(run.summary["corrupt"], 0)
+        whole = Run("hostile", "blocks", "400000")
+        self.assertEqual(got + run.summary["dropped"] + run.kinds()["process-exit"],
+                         whole.summary["alloc"] + whole.summary["free"] + 1)
+
+    def test_drops_are_told_where_they_happened(self):
+        run = Run("hostile", "blocks", "600000", options=["-b", "1048576", "-d", "-s", "5"])
+        self.assertGreater(run.summary["dropped"], 0)
+        self.assertGreater(run.summary["told"], 0)
+        self.assertLessEqual(run.summary["told"], run.summary["dropped"])
+
+    def test_a_reader_that_never_reads_costs_one_pause(self):
+        run = Run("hostile", "blocks", "400000", options=["-b", "1048576", "-n", "-w", "100"])
+        self.assertEqual(run.summary["waits"], 1)
+        self.assertGreater(run.summary["dropped"], 0)
+
+    def test_without_a_ring_the_program_runs_on(self):
+        victim = os.path.join(VICTIMS, "victim_hostile")
+        for ring in ("", "/nonexistent", "/etc/passwd", "relative"):
+            done = subprocess.run([victim, "blocks", "10"], stdout=subprocess.PIPE, text=True,
+                                  env={**os.environ, "LD_PRELOAD": LIBRARY, "PAIL_RING": ring})
+            self.assertEqual((done.returncode, done.stdout), (0, "blocks 10\n"))
+
+    def check_allocator(self, library):
+        if not os.path.exists(library):
+            self.skipTest(library + " is not installed")
+        self.check_blocks(Run("hostile", "threads", "4", environment={"LD_PRELOAD": library}))
+        self.check_blocks(Run("hostile", "forks", "20", environment={"LD_PRELOAD": library}))
+
+    def test_jemalloc_behind_us(self):
+        self.check_allocator(JEMALLOC)
+
+    def test_mimalloc_behind_us(self):
+        self.check_allocator(MIMALLOC)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=2)
