@@ -12,11 +12,17 @@
  * of the block before it, so both neighbours are found without a footer, and a
  * block of 16 bytes has room for all it needs when it is free.
  */
-enum { UNIT = 16, HEADER = 8, SMALL_UNITS = ARENA_SMALL_LISTS, FIT_TRIES = 8 };
+enum {
+	UNIT = 16,
+	HEADER = 8,
+	SMALL_UNITS = 64, /* bins are exact up to here, and small blocks carve */
+	FIT_TRIES = 8,    /* blocks of a bin that are looked at */
+	FLUSH_SHIFT = 4,  /* a sixteenth of the peak may lie cached while the peak rises */
+};
 
 enum block_state {
 	USED,
-	CACHED, /* in small_list, not merged */
+	CACHED, /* in a list, not merged */
 	FREE,   /* in a bin, merged with its neighbours */
 	INNER,  /* no block: stands before a payload that a large alignment moved up */
 };
@@ -70,12 +76,22 @@ static bool id_is_inside(const struct arena *arena, uint32_t id)
 	return id != 0 && id < end_id(arena);
 }
 
+static void forget_free(struct arena *arena)
+{
+	arena->carve = arena->carve_units = arena->cached_units = arena->bin_words = 0;
+	memset(arena->list_map, 0, sizeof(arena->list_map));
+	memset(arena->bin_map, 0, sizeof(arena->bin_map));
+}
+
 void arena_init(struct arena *arena, void *base, size_t size_bytes, enum arena_policy policy)
 {
 	assert(((uintptr_t)base & (ARENA_ALIGN_BASE - 1)) == 0);
 	arena->base = base;
 	arena->size_bytes = size_bytes;
 	arena->policy = policy;
+	size_t most_bytes =
+		policy == ARENA_REUSE ? ARENA_REUSE_BYTES_MAX : ARENA_BUMP_BYTES_MAX;
+	arena->limit_bytes = size_bytes < most_bytes ? size_bytes : most_bytes;
 	arena->hollow = false;
 	arena_clear(arena);
 }
@@ -88,18 +104,16 @@ void arena_clear(struct arena *arena)
 	arena->faults = 0;
 	arena->damaged = false;
 	arena->last_units = 0;
-	arena->small_map = 0;
-	memset(arena->bin_map, 0, sizeof(arena->bin_map));
+	forget_free(arena);
 }
 
 /* The lists cannot be trusted any more: what is free stays unused, frees do
  * nothing, and new blocks come from top, until the clear. */
-static void give_up(struct arena *arena)
+__attribute__((cold, noinline)) static void give_up(struct arena *arena)
 {
 	arena->faults++;
 	arena->damaged = true;
-	arena->small_map = 0;
-	memset(arena->bin_map, 0, sizeof(arena->bin_map));
+	forget_free(arena);
 }
 
 /* -- bins ------------------------------------------------------------------ */
@@ -120,9 +134,11 @@ static uint32_t bin_next(const struct arena *arena, uint32_t bin)
 		return ARENA_BINS;
 	uint32_t word = bin / 64;
 	uint64_t map = arena->bin_map[word] & (~UINT64_C(0) << (bin % 64));
-	while (map == 0) {
-		if (++word == ARENA_BINS / 64)
+	if (map == 0) {
+		uint32_t words = arena->bin_words & (UINT32_MAX << word << 1);
+		if (words == 0)
 			return ARENA_BINS;
+		word = (uint32_t)__builtin_ctz(words);
 		map = arena->bin_map[word];
 	}
 	return word * 64 + (uint32_t)__builtin_ctzll(map);
@@ -149,6 +165,7 @@ static void bin_push(struct arena *arena, uint32_t id, struct header *header)
 	*links_of(arena, id) = (struct links){.next = next};
 	arena->bin[bin] = id;
 	arena->bin_map[bin / 64] |= UINT64_C(1) << (bin % 64);
+	arena->bin_words |= 1u << (bin / 64);
 }
 
 /* Takes a free block out of its bin. False if its links are damaged. */
@@ -168,8 +185,11 @@ static bool bin_remove(struct arena *arena, uint32_t id, const struct header *he
 		if (!bin_holds(arena, bin) || arena->bin[bin] != id)
 			return false;
 		arena->bin[bin] = links.next;
-		if (links.next == 0)
+		if (links.next == 0) {
 			arena->bin_map[bin / 64] &= ~(UINT64_C(1) << (bin % 64));
+			if (arena->bin_map[bin / 64] == 0)
+				arena->bin_words &= ~(1u << (bin / 64));
+		}
 	}
 	if (links.next != 0)
 		links_of(arena, links.next)->before = links.before;
@@ -204,11 +224,8 @@ static void move_top(struct arena *arena, uint32_t id)
 /* Whether `units` more fit behind top; notes what was wanted if they do not. */
 static bool top_has(struct arena *arena, size_t units)
 {
-	size_t most_bytes =
-		arena->policy == ARENA_REUSE ? ARENA_REUSE_BYTES_MAX : ARENA_BUMP_BYTES_MAX;
-	size_t size_bytes = arena->size_bytes < most_bytes ? arena->size_bytes : most_bytes;
 	size_t wanted_bytes = arena->top_bytes + units * UNIT;
-	if (wanted_bytes <= size_bytes)
+	if (wanted_bytes <= arena->limit_bytes)
 		return true;
 	arena->wanted_bytes = wanted_bytes;
 	return false;
@@ -275,35 +292,102 @@ static void block_merge(struct arena *arena, uint32_t id, struct header *header)
 	bin_push(arena, id, header);
 }
 
-/* Merges all that is cached. Each block is merged once for each time that it
- * was freed, so this costs no more than the frees did. */
+/* -- cached blocks ---------------------------------------------------------- */
+
+static bool list_holds(const struct arena *arena, uint32_t list)
+{
+	return arena->list_map[list / 64] >> (list % 64) & 1;
+}
+
+/* The first block of a list that is not empty, used now; 0 if it is damaged. */
+static uint32_t cached_take(struct arena *arena, uint32_t list)
+{
+	uint32_t units = list + 1, id = arena->list[list];
+	if (!id_is_inside(arena, id) || units > end_id(arena) - id ||
+	    header_of(arena, id)->tag != tag(units, CACHED)) {
+		give_up(arena);
+		return 0;
+	}
+	uint32_t next = links_of(arena, id)->next;
+	arena->list[list] = next;
+	if (next == 0)
+		arena->list_map[list / 64] &= ~(UINT64_C(1) << (list % 64));
+	arena->cached_units -= units;
+	header_of(arena, id)->tag = tag(units, USED);
+	return id;
+}
+
+static void cached_put(struct arena *arena, uint32_t id, uint32_t units)
+{
+	uint32_t list = units - 1;
+	links_of(arena, id)->next = list_holds(arena, list) ? arena->list[list] : 0;
+	header_of(arena, id)->tag = tag(units, CACHED);
+	arena->list[list] = id;
+	arena->list_map[list / 64] |= UINT64_C(1) << (list % 64);
+	arena->cached_units += units;
+}
+
+/* Gives up the hole that is carved: what is left of it is a free block again. */
+static void carve_end(struct arena *arena)
+{
+	uint32_t id = arena->carve, units = arena->carve_units;
+	if (id == 0)
+		return;
+	arena->carve = arena->carve_units = 0;
+	if (units > end_id(arena) - id || header_of(arena, id)->tag != tag(units, USED) ||
+	    !header_is_sound(arena, id, header_of(arena, id)))
+		give_up(arena);
+	else
+		block_merge(arena, id, header_of(arena, id));
+}
+
+/* Merges all that is cached. Each block is merged at most once for each time
+ * that it was freed, so this costs no more than the frees did. */
 static void flush_cached(struct arena *arena)
 {
-	while (arena->small_map != 0) {
-		uint32_t list = (uint32_t)__builtin_ctzll(arena->small_map);
-		uint32_t id = arena->small_list[list];
-		if (!id_is_inside(arena, id)) {
-			/* Merging at top may have taken the rest of the list's memory only
-			 * if it was overwritten. */
-			give_up(arena);
-			return;
+	carve_end(arena);
+	for (uint32_t word = 0; word < ARENA_LISTS / 64; word++) {
+		while (arena->list_map[word] != 0) {
+			uint32_t bit = (uint32_t)__builtin_ctzll(arena->list_map[word]);
+			uint32_t id = cached_take(arena, word * 64 + bit);
+			if (id == 0)
+				return;
+			if (!header_is_sound(arena, id, header_of(arena, id))) {
+				give_up(arena);
+				return;
+			}
+			block_merge(arena, id, header_of(arena, id));
 		}
-		struct header *header = header_of(arena, id);
-		if (state_of(header) != CACHED || units_of(header) != list + 1 ||
-		    !header_is_sound(arena, id, header)) {
-			give_up(arena);
-			return;
-		}
-		uint32_t next = links_of(arena, id)->next;
-		arena->small_list[list] = next;
-		if (next == 0)
-			arena->small_map &= ~(UINT64_C(1) << list);
-		header->tag = tag(units_of(header), USED);
-		block_merge(arena, id, header);
 	}
 }
 
-/* Cuts a used block to `units` and frees the rest. */
+/* Whether to merge before top moves up by `units`: up to the peak, top is free
+ * of charge, and merging a little again and again is not worth its time. */
+static bool flush_first(const struct arena *arena, size_t units)
+{
+	size_t idle_units = (size_t)arena->cached_units + arena->carve_units;
+	return idle_units != 0 && arena->top_bytes + units * UNIT > arena->peak_bytes &&
+	       idle_units * UNIT >= arena->peak_bytes >> FLUSH_SHIFT;
+}
+
+/* -- taking blocks ----------------------------------------------------------- */
+
+/* Cuts a used block to `units`; the rest becomes free. There is a used block
+ * behind it, not top. */
+static void block_split(struct arena *arena, uint32_t id, uint32_t units)
+{
+	struct header *header = header_of(arena, id);
+	uint32_t rest = units_of(header) - units;
+	if (rest == 0)
+		return;
+	header->tag = tag(units, USED);
+	struct header *tail = header_of(arena, id + units);
+	*tail = (struct header){.tag = tag(rest, FREE), .before_units = units};
+	tell_next(arena, id + units, rest);
+	bin_push(arena, id + units, tail);
+}
+
+/* Cuts a used block to `units` and merges the rest with what is behind it. */
 static void block_cut(struct arena *arena, uint32_t id, struct header *header, uint32_t units)
 {
 	uint32_t rest = units_of(header) - units;
@@ -314,6 +398,29 @@ static void block_cut(struct arena *arena, uint32_t id, struct header *header, u
 	*tail = (struct header){.tag = tag(rest, USED), .before_units = units};
 	tell_next(arena, id + units, rest);
 	block_merge(arena, id + units, tail);
+}
+
+/* A used block off the end of the carved hole, which has room for it: at the
+ * end, so that the header behind it, which must learn of it, is the last one
+ * that was written. */
+static uint32_t carve_take(struct arena *arena, uint32_t units)
+{
+	uint32_t id = arena->carve;
+	if (arena->carve_units > end_id(arena) - id) {
+		give_up(arena);
+		return 0;
+	}
+	uint32_t rest = arena->carve_units - units;
+	if (rest == 0) {
+		arena->carve = arena->carve_units = 0;
+		return id;
+	}
+	arena->carve_units = rest;
+	header_of(arena, id)->tag = tag(rest, USED);
+	*header_of(arena, id + rest) =
+		(struct header){.tag = tag(units, USED), .before_units = rest};
+	tell_next(arena, id + rest, units);
+	return id + rest;
 }
 
 /* The best of the first few that fit in a bin; 0 if none of them does. */
@@ -357,33 +464,6 @@ static uint32_t bin_take(struct arena *arena, uint32_t units)
 	return id;
 }
 
-static uint32_t small_take(struct arena *arena, uint32_t units)
-{
-	uint32_t list = units - 1, id = arena->small_list[list];
-	struct header *header = header_of(arena, id);
-	if (!id_is_inside(arena, id) || state_of(header) != CACHED ||
-	    units_of(header) != units) {
-		give_up(arena);
-		return 0;
-	}
-	uint32_t next = links_of(arena, id)->next;
-	arena->small_list[list] = next;
-	if (next == 0)
-		arena->small_map &= ~(UINT64_C(1) << list);
-	header->tag = tag(units_of(header), USED);
-	return id;
-}
-
-static void small_put(struct arena *arena, uint32_t id, struct header *header)
-{
-	uint32_t list = units_of(header) - 1;
-	uint64_t bit = UINT64_C(1) << list;
-	links_of(arena, id)->next = arena->small_map & bit ? arena->small_list[list] : 0;
-	header->tag = tag(units_of(header), CACHED);
-	arena->small_list[list] = id;
-	arena->small_map |= bit;
-}
-
 /* -- allocation ------------------------------------------------------------ */
 
 /* The units of a block for size bytes; 0 if no arena could hold it. */
@@ -398,27 +478,47 @@ static uint32_t units_for(struct arena *arena, size_t size)
 	return (uint32_t)(units ? units : 1);
 }
 
-/* A used block of exactly `units`; 0 if there is no room. */
-static uint32_t block_take(struct arena *arena, uint32_t units)
+/* From a bin: a small block leaves the hole to be carved on. */
+static uint32_t block_take_bin(struct arena *arena, uint32_t units)
 {
-	if (units <= SMALL_UNITS && arena->small_map >> (units - 1) & 1) {
-		uint32_t id = small_take(arena, units);
+	uint32_t id = bin_take(arena, units);
+	if (id == 0)
+		return 0;
+	if (units > SMALL_UNITS || units_of(header_of(arena, id)) == units) {
+		block_split(arena, id, units);
+		return id;
+	}
+	carve_end(arena);
+	arena->carve = id;
+	arena->carve_units = units_of(header_of(arena, id));
+	return carve_take(arena, units);
+}
+
+/* The slower ways, for when nothing of that size is cached. */
+__attribute__((noinline)) static uint32_t block_take_merged(struct arena *arena, uint32_t units)
+{
+	for (;;) {
+		uint32_t id = arena->bin_words ? block_take_bin(arena, units) : 0;
+		if (id == 0 && units <= arena->carve_units)
+			id = carve_take(arena, units);
 		if (id)
 			return id;
-	}
-	for (;;) {
-		uint32_t id = bin_take(arena, units);
-		if (id) {
-			block_cut(arena, id, header_of(arena, id), units);
-			return id;
-		}
-		/* Up to the peak, top is free of charge; past it, all else comes first. */
-		if (arena->small_map == 0 ||
-		    arena->top_bytes + (size_t)units * UNIT <= arena->peak_bytes)
+		if (!flush_first(arena, units))
 			break;
 		flush_cached(arena);
 	}
 	return top_has(arena, units) ? top_take(arena, units) : 0;
+}
+
+/* A used block of exactly `units`; 0 if there is no room. */
+__attribute__((noinline)) static uint32_t block_take(struct arena *arena, uint32_t units)
+{
+	uint32_t id = 0;
+	if (units <= ARENA_LISTS && list_holds(arena, units - 1))
+		id = cached_take(arena, units - 1);
+	else if (units <= SMALL_UNITS && units <= arena->carve_units)
+		id = carve_take(arena, units);
+	return id ? id : block_take_merged(arena, units);
 }
 
 /* The least id >= id whose payload is aligned; align is at most the base's. */
@@ -435,12 +535,10 @@ static uint32_t block_take_aligned(struct arena *arena, uint32_t units, size_t a
 	uint32_t spare = (uint32_t)(align / UNIT) - 1;
 	for (;;) {
 		uint32_t id = bin_take(arena, units + spare);
-		if (id == 0 && arena->small_map != 0) {
-			size_t end = align_id(end_id(arena), align) + (size_t)units;
-			if (end * UNIT - HEADER > arena->peak_bytes) {
-				flush_cached(arena);
-				continue;
-			}
+		size_t at_end = align_id(end_id(arena), align) - end_id(arena) + (size_t)units;
+		if (id == 0 && flush_first(arena, at_end)) {
+			flush_cached(arena);
+			continue;
 		}
 		uint32_t at_top = id ? 0 : align_id(end_id(arena), align) - end_id(arena);
 		if (id == 0) {
@@ -486,7 +584,8 @@ static void *alloc_far_aligned(struct arena *arena, size_t size, size_t align)
 	return (void *)p;
 }
 
-void *arena_alloc(struct arena *arena, size_t size, size_t align)
+__attribute__((noinline)) static void *alloc_rest(struct arena *arena, size_t size,
+						  size_t align)
 {
 	assert((align & (align - 1)) == 0);
 	if (align > ARENA_ALIGN_BASE)
@@ -497,6 +596,34 @@ void *arena_alloc(struct arena *arena, size_t size, size_t align)
 	uint32_t id = align <= ARENA_ALIGN ? block_take(arena, units)
 					   : block_take_aligned(arena, units, align);
 	return id ? links_of(arena, id) : NULL;
+}
+
+/* The two ways that nearly all calls go, without a call of their own: a cached
+ * block of that size, or top while there is nothing to fill up. They do what
+ * block_take() would. */
+void *arena_alloc(struct arena *arena, size_t size, size_t align)
+{
+	uint32_t units = (uint32_t)((size + HEADER + UNIT - 1) / UNIT);
+	if (align > ARENA_ALIGN || size > ARENA_LISTS * UNIT - HEADER || arena->damaged)
+		return alloc_rest(arena, size, align);
+	if (list_holds(arena, units - 1)) {
+		uint32_t id = cached_take(arena, units - 1);
+		return id ? links_of(arena, id) : alloc_rest(arena, size, align);
+	}
+	size_t top_bytes = arena->top_bytes, new_top_bytes = top_bytes + (size_t)units * UNIT;
+	bool raises = new_top_bytes > arena->peak_bytes;
+	if ((arena->bin_words | arena->carve_units) != 0 ||
+	    new_top_bytes > arena->limit_bytes ||
+	    (raises && (size_t)arena->cached_units * UNIT >= arena->peak_bytes >> FLUSH_SHIFT &&
+	     arena->cached_units != 0))
+		return alloc_rest(arena, size, align);
+	struct header *header = (struct header *)(void *)(arena->base + top_bytes);
+	*header = (struct header){.tag = tag(units, USED), .before_units = arena->last_units};
+	arena->last_units = units;
+	arena->top_bytes = new_top_bytes;
+	if (raises)
+		arena->peak_bytes = new_top_bytes;
+	return header + 1;
 }
 
 /* -- blocks by their payload ----------------------------------------------- */
@@ -536,20 +663,43 @@ static bool find(const struct arena *arena, const void *p, struct found *found)
 	return true;
 }
 
+/* A block that is large, at top, moved by its alignment, or none at all. */
+__attribute__((noinline)) static void free_rest(struct arena *arena, void *p)
+{
+	struct found found;
+	if (!find(arena, p, &found) || found.id == arena->carve) {
+		arena->faults++;
+		return;
+	}
+	uint32_t units = units_of(found.header);
+	if (units <= ARENA_LISTS && found.id + units != end_id(arena))
+		cached_put(arena, found.id, units);
+	else
+		block_merge(arena, found.id, found.header);
+}
+
 void arena_free(struct arena *arena, void *p)
 {
 	if (!p || arena->policy == ARENA_BUMP || arena->damaged)
 		return;
-	struct found found;
-	if (!find(arena, p, &found)) {
-		arena->faults++;
-		return;
+	size_t offset = (size_t)((unsigned char *)p - arena->base);
+	uint32_t id = (uint32_t)(offset / UNIT), end = end_id(arena);
+	if (offset % UNIT == 0 && offset < arena->top_bytes && id != 0 && id != arena->carve) {
+		const struct header *header = header_of(arena, id);
+		uint32_t units = units_of(header);
+		if (state_of(header) == USED && units - 1 < ARENA_LISTS && units < end - id) {
+			cached_put(arena, id, units);
+			return;
+		}
+		/* the last block of all, with a used or cached one before it */
+		if (header->tag == tag(end - id, USED) && header->before_units < id &&
+		    state_of(header_of(arena, id - header->before_units)) != FREE) {
+			arena->last_units = header->before_units;
+			arena->top_bytes = offset - HEADER;
+			return;
+		}
 	}
-	if (units_of(found.header) <= SMALL_UNITS &&
-	    found.id + units_of(found.header) != end_id(arena))
-		small_put(arena, found.id, found.header);
-	else
-		block_merge(arena, found.id, found.header);
+	free_rest(arena, p);
 }
 
 size_t arena_usable_bytes(const struct arena *arena, const void *p)
@@ -622,8 +772,9 @@ void *arena_realloc(struct arena *arena, void *p, size_t size)
 	if (id == 0)
 		return NULL;
 	void *copy = links_of(arena, id);
+	/* they overlap only in a heap that was overwritten */
 	if (!arena->hollow)
-		memcpy(copy, p, found.usable_bytes < size ? found.usable_bytes : size);
+		memmove(copy, p, found.usable_bytes < size ? found.usable_bytes : size);
 	arena_free(arena, p);
 	return copy;
 }
@@ -631,14 +782,16 @@ void *arena_realloc(struct arena *arena, void *p, size_t size)
 /* -- checks ---------------------------------------------------------------- */
 
 static size_t check_list(const struct arena *arena, uint32_t id, enum block_state state,
-			 uint32_t bin)
+			 uint32_t units)
 {
 	size_t count = 0;
+	uint32_t bin = id_is_inside(arena, id) ? bin_of(units_of(header_of(arena, id))) : 0;
 	uint32_t before = 0;
 	while (id != 0) {
 		assert(id_is_inside(arena, id) && count < end_id(arena));
 		const struct header *header = header_of(arena, id);
-		assert(state_of(header) == state && bin_of(units_of(header)) == bin);
+		assert(state_of(header) == state);
+		assert(units ? units_of(header) == units : bin_of(units_of(header)) == bin);
 		assert(state != FREE || links_of(arena, id)->before == before);
 		before = id;
 		id = links_of(arena, id)->next;
@@ -655,13 +808,21 @@ void arena_check(const struct arena *arena)
 	if (arena->policy == ARENA_BUMP || arena->damaged)
 		return;
 	size_t listed[4] = {0}, seen[4] = {0};
-	for (uint32_t i = 0; i < ARENA_SMALL_LISTS; i++) {
-		if (arena->small_map >> i & 1)
-			listed[CACHED] += check_list(arena, arena->small_list[i], CACHED, i);
+	size_t cached_units = 0;
+	for (uint32_t i = 0; i < ARENA_LISTS; i++) {
+		size_t count = list_holds(arena, i)
+				       ? check_list(arena, arena->list[i], CACHED, i + 1)
+				       : 0;
+		listed[CACHED] += count;
+		cached_units += count * (i + 1);
 	}
+	assert(cached_units == arena->cached_units);
 	for (uint32_t i = 0; i < ARENA_BINS; i++) {
-		if (bin_holds(arena, i))
-			listed[FREE] += check_list(arena, arena->bin[i], FREE, i);
+		if (bin_holds(arena, i)) {
+			assert(bin_of(units_of(header_of(arena, arena->bin[i]))) == i);
+			assert(arena->bin_words >> (i / 64) & 1);
+			listed[FREE] += check_list(arena, arena->bin[i], FREE, 0);
+		}
 	}
 	uint32_t before_units = 0;
 	enum block_state before = USED;
@@ -670,6 +831,8 @@ void arena_check(const struct arena *arena)
 		assert(header_is_sound(arena, id, header) && state_of(header) != INNER);
 		assert(header->before_units == before_units);
 		assert(state_of(header) != FREE || before != FREE);
+		assert(id != arena->carve ||
+		       (state_of(header) == USED && units_of(header) == arena->carve_units));
 		seen[state_of(header)]++;
 		before = state_of(header);
 		before_units = units_of(header);

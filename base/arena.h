@@ -6,14 +6,16 @@
  *
  * An arena is a fixed piece of memory [base, base + size) that the caller
  * owns. Blocks are carved off at `top`, which only a fitting request moves.
- * Under ARENA_REUSE freed blocks are used again: small ones (blocks of at most
- * 1 KiB) are first cached as they are in one list per size; others are merged
- * with free neighbours and kept in bins, exact by 16 bytes up to 1 KiB and
- * eight to a power of two above (Wilson et al., "Dynamic Storage Allocation: A
- * Survey and Critical Review", 1995, 3.7; Masmano et al., "TLSF", 2004). Before
- * an allocation would raise the peak, the cached ones are merged as well. A
- * free block that touches `top` lowers it. Under ARENA_BUMP, Nea's policy,
- * free does nothing and realloc only grows or shrinks in place at `top`.
+ * Under ARENA_REUSE freed blocks are used again. Merging waits: blocks of at most
+ * 4 KiB are first cached as they are, one list per size, since most are asked
+ * for again in the same size. When an allocation would raise the peak and a
+ * sixteenth of it lies cached, all of that is merged with its neighbours into
+ * bins, exact by 16 bytes up to 1 KiB and eight to a power of two above (Wilson
+ * et al., "Dynamic Storage Allocation: A Survey and Critical Review", 1995, 3.7
+ * and 3.11; Masmano et al., "TLSF", 2004); what a small block leaves of a hole
+ * is carved on for the next ones. A free block that touches `top` lowers it.
+ * Under ARENA_BUMP, Nea's policy, free does nothing and realloc only grows or
+ * shrinks in place at `top`.
  *
  * Invariants
  * - Where a block lies is a function of the sequence of calls alone, as an
@@ -46,8 +48,8 @@
 enum {
 	ARENA_ALIGN = 16,
 	ARENA_ALIGN_BASE = 4096,
-	ARENA_SMALL_LISTS = 64,
-	ARENA_BINS = ARENA_SMALL_LISTS + 24 * 8,
+	ARENA_LISTS = 256,        /* of cached blocks: 16, 32, ... 4096 bytes */
+	ARENA_BINS = 64 + 24 * 8, /* of merged ones */
 };
 #define ARENA_REUSE_BYTES_MAX ((size_t)1 << 34)
 #define ARENA_BUMP_BYTES_MAX  ((size_t)1 << 35)
@@ -61,14 +63,18 @@ struct arena {
 	size_t peak_bytes;   /* highest top since the last clear: the need so far */
 	size_t wanted_bytes; /* the top that the last refused call would have needed */
 	enum arena_policy policy;
-	uint32_t faults; /* impossible frees and damage seen since the last clear */
+	uint32_t faults;    /* impossible frees and damage seen since the last clear */
+	size_t limit_bytes; /* that much of size may be used */
 	/* All below is arena.c's. Lists and bins hold block ids, valid if the bit is set. */
 	bool damaged;
-	bool hollow;         /* payloads are never read nor written: for replays */
-	uint32_t last_units; /* size of the block below top */
-	uint64_t small_map;
+	bool hollow;                 /* payloads are never read nor written: for replays */
+	uint32_t last_units;         /* size of the block below top */
+	uint32_t carve, carve_units; /* the hole that small blocks are cut from */
+	uint32_t cached_units;       /* in all lists */
+	uint32_t bin_words;          /* bit i: bin_map[i] is not 0 */
+	uint64_t list_map[ARENA_LISTS / 64];
 	uint64_t bin_map[ARENA_BINS / 64];
-	uint32_t small_list[ARENA_SMALL_LISTS];
+	uint32_t list[ARENA_LISTS];
 	uint32_t bin[ARENA_BINS];
 };
 
