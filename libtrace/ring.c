@@ -196,6 +196,15 @@ static void stream_drop(struct ring *ring, uint32_t id)
 
 /* -- chunks ---------------------------------------------------------------------- */
 
+/* How far the chunk is written; never past its end, whatever a wild write of
+ * the program has put there. */
+static uint32_t chunk_committed(const struct chunk *chunk)
+{
+	uint32_t bytes = atomic_load_explicit(&chunk->committed, memory_order_acquire);
+
+	return bytes < REGION_CHUNK_BYTES ? bytes & ~7u : REGION_CHUNK_BYTES;
+}
+
 static void recycle(struct ring *ring, uint32_t index)
 {
 	struct region *region = ring->region;
@@ -254,8 +263,7 @@ static void scan(struct ring *ring, bool reap)
 			atomic_compare_exchange_strong(&chunk->owner, &owner, now_full);
 			owner = atomic_load(&chunk->owner);
 		}
-		uint32_t committed =
-			atomic_load_explicit(&chunk->committed, memory_order_acquire);
+		uint32_t committed = chunk_committed(chunk);
 		bool is_full = chunk_state(owner) == CHUNK_FULL;
 		is_full ? full++ : open++;
 		if (committed == 0 && is_full)
@@ -297,59 +305,35 @@ static void learn(struct ring *ring, struct stream *stream, const struct ring_ev
 	}
 }
 
-static void hand_out(struct ring *ring, struct stream *stream, const uint64_t *words)
+/* Fills in a long event, and takes from it what the reader itself must know. */
+static void decode_long(struct ring *ring, struct stream *stream, const uint64_t *words,
+			struct ring_event *event)
 {
-	struct ring_event event = {.kind = event_kind(words[0])};
-
-	event.flags = (uint8_t)event_flags(words[0]);
-	event.value = event_value(words[0]);
-	event.process = stream->process;
-	event.pid = stream->pid;
-	event.time_ns = stream->time_ns;
-	if (event.kind == EVENT_ALLOC || event.kind == EVENT_REALLOC_END) {
-		event.align_log2 = (uint8_t)(words[1] >> 56);
-		event.size_bytes = words[1] & (~UINT64_C(0) >> 8);
-	} else if (has_ticks(event.kind)) {
-		event.timed = true;
-		event.time_ns = to_ns(ring, words[1]);
-		event.stack_low = words[2] & EVENT_VALUE_MASK;
-		event.a = (int64_t)words[3];
-		event.b = words[4];
-		event.payload.bytes = (const char *)(words + EVENT_LONG_WORDS);
-		event.payload.length = (size_t)(words[2] >> 48);
-		learn(ring, stream, &event);
-	}
-	event.thread = stream->thread;
-	event.tid = stream->tid;
-	ring->stats.events++;
-	ring->callback(ring->context, &event);
+	event->timed = true;
+	event->time_ns = to_ns(ring, words[1]);
+	event->stack_low = words[2] & EVENT_VALUE_MASK;
+	event->a = (int64_t)words[3];
+	event->b = words[4];
+	event->payload.bytes = (const char *)(words + EVENT_LONG_WORDS);
+	event->payload.length = (size_t)(words[2] >> 48);
+	learn(ring, stream, event);
+	event->thread = stream->thread;
+	event->tid = stream->tid;
 }
 
-/* The event at the source's position, with its size; NULL where the chunk ends
- * for now, or its bytes make no sense. */
-static const uint64_t *event_at(struct ring *ring, uint32_t index, size_t *bytes)
+/* Whether the chunk has an event at the reader's position; *ticks is raised to
+ * its stamp, if it has one. */
+static bool chunk_peek(const struct ring *ring, uint32_t index, uint64_t *ticks)
 {
-	struct region *region = ring->region;
 	uint32_t at = ring->read[index];
-	uint32_t committed =
-		atomic_load_explicit(&region->chunk[index].committed, memory_order_acquire);
+	uint32_t committed = chunk_committed(&ring->region->chunk[index]);
 
-	if (at >= committed || committed > REGION_CHUNK_BYTES)
-		return NULL;
-	const uint64_t *words = (const void *)(region_chunk(region, index) + at);
-	enum event_kind kind = event_kind(words[0]);
-	*bytes = 0;
-	/* A long head alone does not say how long. */
-	if (kind > EVENT_TIME && committed - at < EVENT_LONG_BYTES)
-		*bytes = 0;
-	else
-		*bytes = event_bytes(words);
-	if (*bytes == 0 || *bytes > committed - at) {
-		ring->stats.corrupt_chunks++;
-		ring->read[index] = committed;
-		return NULL;
-	}
-	return words;
+	if (at >= committed)
+		return false;
+	const uint64_t *words = (const void *)(region_chunk(ring->region, index) + at);
+	if (has_ticks(event_kind(words[0])) && committed - at >= 16 && words[1] > *ticks)
+		*ticks = words[1];
+	return true;
 }
 
 /* Moves to the next chunk of the chain if this one is done with; false if there
@@ -362,7 +346,7 @@ static bool source_advance(struct ring *ring, struct source *source)
 
 	if (chunk_state(owner) != CHUNK_FULL)
 		return false;
-	if (ring->read[index] < atomic_load_explicit(&chunk->committed, memory_order_acquire))
+	if (ring->read[index] < chunk_committed(chunk))
 		return true; /* it grew before it was closed */
 	uint32_t sequence = ring->ready[source->at].sequence;
 	recycle(ring, index);
@@ -374,37 +358,101 @@ static bool source_advance(struct ring *ring, struct source *source)
 /* Finds the time at which the source's next events begin. */
 static bool source_peek(struct ring *ring, struct source *source)
 {
-	const uint64_t *words;
-	size_t bytes;
-
-	while (!(words = event_at(ring, ring->ready[source->at].index, &bytes)))
+	source->ticks = source->stream->ticks;
+	while (!chunk_peek(ring, ring->ready[source->at].index, &source->ticks))
 		if (!source_advance(ring, source))
 			return false;
-	if (has_ticks(event_kind(words[0])) && words[1] > source->stream->ticks) {
-		source->stream->ticks = words[1];
-		source->stream->time_ns = to_ns(ring, words[1]);
-	}
-	source->ticks = source->stream->ticks;
 	return true;
+}
+
+/* An event as it is before anything but its stream and stamp is known. */
+static struct ring_event blank(const struct stream *stream)
+{
+	return (struct ring_event){.process = stream->process,
+				   .pid = stream->pid,
+				   .thread = stream->thread,
+				   .tid = stream->tid,
+				   .time_ns = stream->time_ns};
+}
+
+/* Hands out the events of one chunk from the source's position up to the next
+ * stamp later than `until`, or to what is committed. This is the reader's hot
+ * loop: most events are bare or sized. */
+static void chunk_run(struct ring *ring, struct source *source, uint64_t until)
+{
+	uint32_t index = ring->ready[source->at].index;
+	const unsigned char *base = region_chunk(ring->region, index);
+	uint32_t committed = chunk_committed(&ring->region->chunk[index]);
+	uint32_t at = ring->read[index], start = at;
+	struct stream *stream = source->stream;
+	struct ring_event event = blank(stream);
+	uint64_t count = 0;
+
+	while (at < committed) {
+		const uint64_t *words = (const void *)(base + at);
+		size_t left = committed - at, bytes;
+		enum event_kind kind = event_kind(words[0]);
+		__builtin_prefetch(words + 128);
+		event.kind = kind;
+		event.flags = (uint8_t)event_flags(words[0]);
+		event.value = event_value(words[0]);
+		if (kind == EVENT_FREE || kind == EVENT_REALLOC_BEGIN) {
+			bytes = 8;
+			event.size_bytes = 0;
+			event.align_log2 = 0;
+		} else if (kind == EVENT_ALLOC || kind == EVENT_REALLOC_END) {
+			bytes = 16;
+			if (left < bytes)
+				goto corrupt;
+			event.align_log2 = (uint8_t)(words[1] >> 56);
+			event.size_bytes = words[1] & (~UINT64_C(0) >> 8);
+		} else {
+			if (left < 16 || (kind != EVENT_TIME && left < EVENT_LONG_BYTES))
+				goto corrupt;
+			bytes = event_bytes(words);
+			if (bytes == 0 || bytes > left)
+				goto corrupt;
+			if (words[1] > stream->ticks) {
+				if (words[1] > until)
+					break;
+				stream->ticks = words[1];
+				stream->time_ns = to_ns(ring, words[1]);
+			}
+			at += (uint32_t)bytes;
+			event.size_bytes = 0;
+			event.align_log2 = 0;
+			if (kind != EVENT_TIME) {
+				decode_long(ring, stream, words, &event);
+				count++;
+				ring->callback(ring->context, &event);
+			}
+			event = blank(stream);
+			continue;
+		}
+		at += (uint32_t)bytes;
+		count++;
+		ring->callback(ring->context, &event);
+	}
+	goto done;
+corrupt:
+	ring->stats.corrupt_chunks++;
+	at = committed;
+done:
+	ring->stats.events += count;
+	ring->stats.event_bytes += at - start;
+	ring->read[index] = at;
 }
 
 /* Hands out what begins no later than `until`. False when the source is done
  * with for this pass; else its ticks say when it goes on. */
 static bool source_run(struct ring *ring, struct source *source, uint64_t until)
 {
-	size_t bytes;
-
 	do {
-		uint32_t index = ring->ready[source->at].index;
-		const uint64_t *words = event_at(ring, index, &bytes);
-		if (!words)
-			continue;
-		if (event_kind(words[0]) != EVENT_TIME)
-			hand_out(ring, source->stream, words);
-		ring->stats.event_bytes += bytes;
-		ring->read[index] += (uint32_t)bytes;
-	} while (source_peek(ring, source) && source->ticks <= until);
-	return source->at < source->end && source->ticks > until;
+		chunk_run(ring, source, until);
+		if (!source_peek(ring, source))
+			return false;
+	} while (source->ticks <= until);
+	return true;
 }
 
 /* -- merging ------------------------------------------------------------------------ */
