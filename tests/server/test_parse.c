@@ -434,7 +434,7 @@ static void test_parse__limits_of_a_head_have_their_statuses(void **state)
 static void test_parse__a_transcript_has_all_that_was_sent(void **state)
 {
 	static const char bytes[] =
-		"POST http://h:8/p?q HTTP/1.1\r\nHost: other\r\nA: \t b c \r\n"
+		"POST http://h:8/p?q HTTP/1.1\r\nHost: other\r\nA: \t b c \t\r\n"
 		"Expect: 100-Continue\r\nTransfer-Encoding: chunked\r\n\r\n"
 		"2\r\nhe\r\n3;x\r\nllo\r\n0\r\nT: u\r\n\r\n"
 		"\r\nHEAD /? HTTP/1.1\r\nHost: [::1]:80\r\nContent-Length: 2\r\nConnection: x, "
@@ -448,7 +448,7 @@ static void test_parse__a_transcript_has_all_that_was_sent(void **state)
 	assert_string_equal(
 		buf_text(&out),
 		"HEAD method=POST target=http://h:8/p?q path=/p query=q host=h:8 1.1 framing=2 "
-		"length=0 keep=1 expect=1 bytes=106\n"
+		"length=0 keep=1 expect=1 bytes=107\n"
 		" name=Host value=other\n name=A value=b c\n name=Expect value=100-Continue\n"
 		" name=Transfer-Encoding value=chunked\n"
 		"BODY hello\n"

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A plug-in that does ordinary work with jansson and with libc, and whose k-th
+ * allocation wants more than any bucket has (?k=N), or whose bucket has only N
+ * bytes left (?left=N). Whatever comes of it, the next request must be well.
+ */
+#include <jansson.h>
+#include <pail/handler.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static __thread long count, fail_at;
+
+static void *counted_malloc(size_t size)
+{
+	return malloc(++count == fail_at ? (size_t)1 << 50 : size);
+}
+
+int pail_start(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	json_object_seed(1);
+	json_set_alloc_funcs(counted_malloc, free);
+	return 0;
+}
+
+static int with_jansson(struct pail_request *r)
+{
+	static const char text[] = "{\"a\":[1,2.5,\"three\",null,{\"b\":true}],\"c\":\"\\u00e9\"}";
+	json_error_t error;
+	json_t *root = json_loads(text, 0, &error);
+
+	for (int i = 0; root && i < 20; i++) {
+		char key[16];
+		snprintf(key, sizeof(key), "key%d", i);
+		json_object_set_new(root, key, json_integer(i));
+	}
+	char *out = root ? json_dumps(root, JSON_SORT_KEYS) : NULL;
+	if (!out)
+		return 500;
+	pail_write(r, out, strlen(out));
+	free(out);
+	json_decref(root);
+	return 200;
+}
+
+static int with_libc(struct pail_request *r)
+{
+	char *copy = strdup("some text"), *part = strndup("some text", 4), *printed = NULL;
+	char *line = NULL;
+	size_t size = 0;
+	struct tm tm;
+	time_t when = 86400;
+
+	if (asprintf(&printed, "%s/%s/%d", copy, part, 42) < 0)
+		return 500;
+	FILE *file = fopen("/proc/self/stat", "re");
+	if (file && getline(&line, &size, file) < 0)
+		size = 0;
+	if (file)
+		fclose(file);
+	localtime_r(&when, &tm);
+	pail_write(r, printed, strlen(printed));
+	return line ? 200 : 500;
+}
+
+int pail_handle(struct pail_request *r)
+{
+	const char *query = pail_query(r);
+
+	count = 0;
+	fail_at = strncmp(query, "k=", 2) == 0 ? strtol(query + 2, NULL, 10) : 0;
+	if (strncmp(query, "left=", 5) == 0) {
+		size_t left = strtoul(query + 5, NULL, 10);
+		pail_alloc(r, pail_bucket_size(r) - left - 16);
+	}
+	return strcmp(pail_path(r), "/jansson") == 0 ? with_jansson(r) : with_libc(r);
+}

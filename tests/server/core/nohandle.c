@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+/* No pail_handle(). */
+int something(void);
+int something(void)
+{
+	return 1;
+}
