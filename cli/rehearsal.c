@@ -46,15 +46,17 @@ static int calls_until_full(struct replay *replay, const struct replay_op *ops, 
 	return 0;
 }
 
-/* One block whose need is that of the row, rounded as the arena rounds. */
+/* One block that fits into a bucket just when `need_bytes` does. Buckets are
+ * whole pages; an arena with one block of size s, 8 more than a multiple of 16,
+ * ends at s + 16, and so short of a page's end by 8. */
 static size_t block_of_need(uint64_t need_bytes, struct replay_op *op)
 {
-	enum { HEADER_BYTES = 8 };
+	enum { AROUND_BYTES = 24 };
 	uint64_t rounded = (need_bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
 	*op = (struct replay_op){.kind = REPLAY_ALLOC};
 	if (need_bytes == 0)
 		return 0;
-	op->size_bytes = rounded > HEADER_BYTES ? rounded - HEADER_BYTES : 0;
+	op->size_bytes = rounded > AROUND_BYTES ? rounded - AROUND_BYTES : 0;
 	return 1;
 }
 
