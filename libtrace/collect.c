@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+#include "libtrace/collect.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { COMMIT_EVERY_NS = 1000 * 1000 * 1000, STEP_EVENTS = 4096 };
+
+struct collect {
+	struct ring *ring;
+	struct trace *trace;
+	struct attribute *attribute;
+	struct replay replay;
+	char *library_path;
+	enum collect_detail detail;
+	bool begun;
+	int64_t start_ns, committed_ns; /* monotonic */
+	/* storing */
+	bool storing;
+	int64_t retry_ns;
+	int64_t uncommitted, lost;
+	char lost_because[512];
+};
+
+static int64_t clock_now(clockid_t clock)
+{
+	struct timespec now;
+	clock_gettime(clock, &now);
+	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* -- a trace that cannot be written -------------------------------------- */
+
+static void stop_storing(struct collect *c, const struct err *why)
+{
+	struct err err;
+	if (c->lost_because[0] == '\0')
+		snprintf(c->lost_because, sizeof(c->lost_because), "%s", why->text);
+	c->lost += c->uncommitted;
+	c->uncommitted = 0;
+	c->storing = false;
+	c->retry_ns = clock_now(CLOCK_MONOTONIC) + COMMIT_EVERY_NS;
+	trace_rollback(c->trace, &err);
+}
+
+static void commit(struct collect *c)
+{
+	struct err err;
+	if (!c->storing)
+		return;
+	if (trace_commit(c->trace, &err) != 0)
+		stop_storing(c, &err);
+	else
+		c->uncommitted = 0;
+}
+
+/* -- what attribution gives ---------------------------------------------- */
+
+static int64_t clamp(uint64_t value)
+{
+	return value > INT64_MAX ? INT64_MAX : (int64_t)value;
+}
+
+/* The need under one policy; false if the replay could not be run. */
+static bool replay_need(struct collect *c, const struct replay_op *ops, size_t count,
+			enum arena_policy policy, struct replay_need *need)
+{
+	if (replay_run(&c->replay, ops, count, policy, need) == 0)
+		return true;
+	/* More than the whole span: at least that. */
+	*need = (struct replay_need){.need_bytes = c->replay.span_bytes};
+	return false;
+}
+
+static void take_request(void *context, const struct trace_request *request,
+			 const struct replay_op *ops, size_t count)
+{
+	struct collect *c = context;
+	struct trace_request row = *request;
+	struct replay_need bump, reuse;
+	struct err err;
+	if (!c->storing) {
+		c->lost++;
+		return;
+	}
+	if (!replay_need(c, ops, count, ARENA_BUMP, &bump) ||
+	    !replay_need(c, ops, count, ARENA_REUSE, &reuse))
+		row.incomplete = true;
+	row.need_bump_bytes = clamp(bump.need_bytes);
+	row.need_reuse_bytes = clamp(reuse.need_bytes);
+	row.requested_bytes = clamp(bump.requested_bytes);
+	row.live_peak_bytes = clamp(bump.live_peak_bytes);
+	row.largest_bytes = clamp(bump.largest_bytes);
+	c->uncommitted++;
+	if (trace_put_request(c->trace, &row, c->detail == COLLECT_EVENTS ? ops : NULL, count,
+			      NULL, &err) != 0)
+		stop_storing(c, &err);
+}
+
+static void take_connection(void *context, const struct trace_connection *row)
+{
+	struct collect *c = context;
+	struct err err;
+	if (c->storing && trace_put_connection(c->trace, row, &err) != 0)
+		stop_storing(c, &err);
+}
+
+static void take_process(void *context, const struct trace_process *row)
+{
+	struct collect *c = context;
+	struct err err;
+	if (c->storing && trace_put_process(c->trace, row, &err) != 0)
+		stop_storing(c, &err);
+}
+
+static void take_thread(void *context, const struct trace_thread *row)
+{
+	struct collect *c = context;
+	struct err err;
+	if (c->storing && trace_put_thread(c->trace, row, &err) != 0)
+		stop_storing(c, &err);
+}
+
+static void take_event(void *context, const struct ring_event *event)
+{
+	attribute_event(context, event);
+}
+
+/* -- opening ------------------------------------------------------------- */
+
+/* Address space for replays; a process limit may leave less of it. */
+static int reserve_replay(struct replay *replay)
+{
+	static const uint64_t spans[] = {UINT64_C(64) << 30, UINT64_C(4) << 30, 256 << 20};
+	for (size_t i = 0; i < sizeof(spans) / sizeof(*spans); i++)
+		if (replay_init(replay, spans[i]) == 0)
+			return 0;
+	return -1;
+}
+
+static int put_number(struct trace *trace, const char *key, int64_t value, struct err *err)
+{
+	char text[32];
+	snprintf(text, sizeof(text), "%" PRId64, value);
+	return trace_put_meta(trace, key, text, err);
+}
+
+/* lost_requests keeps room for any number: it may have to be changed in place
+ * on a full disk. */
+static void lost_text(int64_t lost, char text[32])
+{
+	snprintf(text, 32, "%20" PRId64, lost);
+}
+
+static int put_first_meta(struct collect *c, const struct collect_options *o, struct err *err)
+{
+	static const char *const split_name[] = {"auto", "http", "message", "connection",
+						 "marker"};
+	struct utsname machine;
+	char text[512], lost[32];
+	uname(&machine);
+	snprintf(text, sizeof(text), "%s %s %s, %ld CPUs", machine.sysname, machine.release,
+		 machine.machine, sysconf(_SC_NPROCESSORS_ONLN));
+	lost_text(0, lost);
+	if (trace_put_meta(c->trace, "pail_version", PAIL_VERSION, err) != 0 ||
+	    trace_put_meta(c->trace, "command", o->command, err) != 0 ||
+	    trace_put_meta(c->trace, "detail",
+			   o->detail == COLLECT_EVENTS ? "events" : "summary", err) != 0 ||
+	    trace_put_meta(c->trace, "split", split_name[o->split], err) != 0 ||
+	    trace_put_meta(c->trace, "mode", o->ring.light ? "light" : "exact", err) != 0 ||
+	    trace_put_meta(c->trace, "machine", text, err) != 0 ||
+	    trace_put_meta(c->trace, "lost_requests", lost, err) != 0 ||
+	    trace_put_meta(c->trace, "complete", "0", err) != 0)
+		return -1;
+	return put_number(c->trace, "start_unix_ns", clock_now(CLOCK_REALTIME), err);
+}
+
+int collect_open(const struct collect_options *o, struct collect **collect, struct err *err)
+{
+	struct collect *c = calloc(1, sizeof(*c));
+	if (!c)
+		return err_set(err, "out of memory");
+	struct attribute_sink sink = {c, take_request, take_connection, take_process,
+				      take_thread};
+	c->detail = o->detail;
+	c->storing = true;
+	c->library_path = strdup(o->library_path);
+	c->attribute = attribute_new(o->split, &sink);
+	if (!c->library_path || !c->attribute)
+		err_set(err, "out of memory");
+	else if (reserve_replay(&c->replay) != 0)
+		err_errno(err, "no address space to replay requests in");
+	else if (trace_create(o->trace_path, &c->trace, err) == 0 &&
+		 ring_create(&o->ring, &c->ring, err) == 0 && put_first_meta(c, o, err) == 0) {
+		c->start_ns = c->committed_ns = clock_now(CLOCK_MONOTONIC);
+		*collect = c;
+		return 0;
+	}
+	collect_close(c);
+	return -1;
+}
+
+char **collect_environment(const struct collect *c, char *const environment[])
+{
+	return ring_environment(c->ring, environment, c->library_path);
+}
+
+int collect_begin(struct collect *c, struct err *err)
+{
+	c->begun = true;
+	return trace_commit(c->trace, err);
+}
+
+/* -- working ------------------------------------------------------------- */
+
+void collect_step(struct collect *c, int timeout_ms)
+{
+	ring_poll(c->ring, timeout_ms, take_event, c->attribute);
+	int64_t now = clock_now(CLOCK_MONOTONIC);
+	if (!c->storing && now >= c->retry_ns)
+		c->storing = true;
+	if (now - c->committed_ns >= COMMIT_EVERY_NS) {
+		commit(c);
+		c->committed_ns = clock_now(CLOCK_MONOTONIC);
+	}
+}
+
+static int put_last_meta(struct collect *c, struct err *err)
+{
+	struct collect_summary s;
+	collect_summary(c, &s);
+	return put_number(c->trace, "span_ns", s.span_ns, err) != 0 ||
+			       put_number(c->trace, "events", (int64_t)s.ring.events, err) !=
+				       0 ||
+			       put_number(c->trace, "dropped_events", (int64_t)s.ring.dropped,
+					  err) != 0 ||
+			       put_number(c->trace, "unattributed_allocations",
+					  s.totals.unattributed_allocations, err) != 0 ||
+			       put_number(c->trace, "unattributed_bytes",
+					  s.totals.unattributed_bytes, err) != 0 ||
+			       put_number(c->trace, "startup_allocations",
+					  s.totals.startup_allocations, err) != 0 ||
+			       put_number(c->trace, "startup_bytes", s.totals.startup_bytes,
+					  err) != 0 ||
+			       put_number(c->trace, "writer_waits", (int64_t)s.ring.waits,
+					  err) != 0 ||
+			       put_number(c->trace, "writer_wait_ns", (int64_t)s.ring.wait_ns,
+					  err) != 0
+		       ? -1
+		       : 0;
+}
+
+int collect_finish(struct collect *c, struct err *err)
+{
+	ring_finish(c->ring, take_event, c->attribute);
+	attribute_finish(c->attribute, clock_now(CLOCK_MONOTONIC) - c->start_ns);
+	commit(c);
+	char lost[32];
+	lost_text(c->lost, lost);
+	if (c->storing && put_last_meta(c, err) == 0 &&
+	    trace_put_meta(c->trace, "lost_requests", lost, err) == 0 &&
+	    trace_put_meta(c->trace, "complete", c->lost == 0 ? "1" : "0", err) == 0 &&
+	    trace_commit(c->trace, err) == 0)
+		return 0;
+	if (c->storing)
+		stop_storing(c, err);
+	/* What is missing is said in the trace even when it is full. */
+	lost_text(c->lost, lost);
+	struct err ignored;
+	trace_amend_meta(c->trace, "lost_requests", lost, &ignored);
+	return err_set(err, "%s", c->lost_because);
+}
+
+void collect_summary(const struct collect *c, struct collect_summary *s)
+{
+	memset(s, 0, sizeof(*s));
+	attribute_totals(c->attribute, &s->totals);
+	ring_stats(c->ring, &s->ring);
+	s->lost_requests = c->lost;
+	s->span_ns = clock_now(CLOCK_MONOTONIC) - c->start_ns;
+	memcpy(s->lost_because, c->lost_because, sizeof(s->lost_because));
+}
+
+void collect_close(struct collect *c)
+{
+	if (!c)
+		return;
+	trace_close(c->trace);
+	attribute_free(c->attribute);
+	ring_free(c->ring);
+	replay_release(&c->replay);
+	free(c->library_path);
+	free(c);
+}
