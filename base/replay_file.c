@@ -76,14 +76,15 @@ void replay_writer_discard(struct replay_writer *writer)
 	free(writer);
 }
 
-/* The length of the table that a list needs, or -1 if one of its calls is none. */
+/* The length of the table that a list needs, or -1 if one of its calls is none.
+ * Slots are dense: a number past the calls so far is no slot. */
 static int64_t slots_of(const struct replay_op *ops, size_t count)
 {
 	int64_t slots = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		if (ops[i].kind > REPLAY_REALLOC || ops[i].align_log2 > ALIGN_LOG2_MAX ||
-		    ops[i].slot >= UINT32_MAX)
+		    ops[i].slot > i)
 			return -1;
 		if (ops[i].slot >= slots)
 			slots = (int64_t)ops[i].slot + 1;

@@ -167,13 +167,14 @@ static void test_replay_file__what_was_written_is_read(void **state)
 
 static void test_replay_file__bad_lists_are_not_written(void **state)
 {
-	struct replay_op wrong = {.kind = 3};
+	struct replay_op wrong = {.kind = 3}, sparse = {.slot = 1};
 	struct replay_writer *writer;
 	struct err err;
 
 	(void)state;
 	assert_int_equal(replay_writer_open(path, &writer, &err), 0);
 	assert_int_equal(replay_writer_add(writer, 1, 0, &wrong, 1, &err), -1);
+	assert_int_equal(replay_writer_add(writer, 1, 0, &sparse, 1, &err), -1);
 	assert_int_equal(replay_writer_add(writer, 1, -1, NULL, 0, &err), -1);
 	assert_int_equal(replay_writer_add(writer, 1, 0, NULL, 0, &err), 0);
 	assert_int_equal(replay_writer_add(writer, 1, 0, NULL, 0, &err), 0);

@@ -74,7 +74,7 @@ __attribute__((noinline)) static int recurse_printing(int depth)
 
 static int compare_and_eat(const void *a, const void *b)
 {
-	memset(malloc(100000), 1, 100000);
+	*(volatile char *)malloc(100000) = 1;
 	return *(const char *)a - *(const char *)b;
 }
 
@@ -172,7 +172,7 @@ int pail_handle(struct pail_request *r)
 	if (strcmp(path, "/jump-wild") == 0)
 		((void (*)(void))0x1234)();
 	if (strcmp(path, "/fpe") == 0)
-		return answer(r, "%ld\n", 1 / zero);
+		return answer(r, "%ld\n", 1000 / zero);
 	if (strcmp(path, "/ill") == 0)
 		__builtin_trap();
 	if (strcmp(path, "/abort") == 0)

@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Whatever a handler does wrong costs its own request and nothing else."""
+import threading
+import time
+import unittest
+
+from harness import SANITIZED, Closed, Server
+
+CONF = """
+[server]
+cpu_deadline = 200ms
+wall_deadline = 700ms
+threads = {threads}
+[bucket main]
+size = 512K
+count = 16
+"""
+
+# path: status, cause. Those that take a deadline's time come in SLOW.
+FAULTS = {
+    "/eat": (500, "oversize"),
+    "/huge": (500, "oversize"),
+    "/segv": (500, "segv"),
+    "/wild": (500, "segv"),
+    "/jump-wild": (500, "segv"),
+    "/fpe": (500, "fpe"),
+    "/ill": (500, "ill"),
+    "/abort": (500, "abort"),
+    "/assert": (500, "assert"),
+    "/exit": (500, "exit"),
+    "/recurse": (500, "stack-overflow"),
+    "/leap?bytes=100000": (500, "stack-overflow"),
+    "/leap?bytes=900000": (500, "stack-overflow"),
+    "/recurse-printing": (500, "stack-overflow"),
+    "/sort-eat": (500, "oversize"),
+    "/sort-fall": (500, "segv"),
+    "/fault-in-end": (500, "segv"),
+    "/big-stack?bytes=1500000": (500, "stack-overflow"),
+    "/write-wild": (500, "segv"),
+    "/overrun": (500, "segv"),
+    "/bad-status": (500, "bad-status"),
+    "/defer?bad=1": (500, "abort"),
+    "/defer?segv=1": (500, "segv"),
+}
+SLOW = {
+    "/loop": (504, "deadline-cpu"),
+    "/loop-libc": (504, "deadline-cpu"),
+    "/block": (504, "deadline-wall"),
+    "/sleep?ms=5000": (504, "deadline-wall"),
+}
+
+
+@unittest.skipIf(SANITIZED, "the sanitizer handles faults itself")
+class Faults(unittest.TestCase):
+    def test_each_is_answered_and_the_connection_lives_on(self):
+        with Server("faults", CONF.format(threads=1)) as server, server.client() as client:
+            for target, (status, _) in {**FAULTS, **SLOW}.items():
+                with self.subTest(target=target):
+                    self.assertEqual(client.ask("GET", target).status, status)
+                    self.assertEqual(client.ask("GET", "/ok").body, b"ok\n")
+                    self.assertEqual(client.ask("GET", "/print").body, b"printed\n")
+
+    def test_the_log_names_the_cause(self):
+        with Server("faults", CONF.format(threads=1)) as server, server.client() as client:
+            everything = {**FAULTS, **SLOW}
+            for target in everything:
+                client.ask("GET", target)
+            for line, (target, (status, cause)) in zip(server.wait_lines(len(everything)), everything.items()):
+                self.assertEqual((line["path"], line["status"], line.get("cause")), (target.partition("?")[0], status, cause))
+            line = next(line for line in server.lines() if line["path"] == "/assert")
+            self.assertIn("faults.c", line["detail"])
+            self.assertIn("zero == 1", line["detail"])
+            line = next(line for line in server.lines() if line["path"] == "/eat")
+            self.assertGreater(line["wanted_bytes"], line["bucket_bytes"])
+            self.assertLessEqual(line["need_bytes"], line["bucket_bytes"])
+            line = next(line for line in server.lines() if line["path"] == "/recurse")
+            self.assertGreater(line["stack_peak_bytes"], 60000)
+
+    def test_neighbours_in_flight_are_not_touched(self):
+        with Server("faults", CONF.format(threads=1)) as server:
+            answers = {}
+
+            def neighbour(mark):
+                answers[mark] = server.get(f"/neighbour?ms=600&mark={mark}")
+
+            threads = [threading.Thread(target=neighbour, args=(mark,)) for mark in range(1, 15)]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.1)
+            with server.client() as client:
+                for target, (status, _) in FAULTS.items():
+                    self.assertEqual(client.ask("GET", target).status, status, target)
+            for thread in threads:
+                thread.join()
+            for mark in range(1, 15):
+                self.assertEqual((answers[mark].status, answers[mark].body), (200, b"whole %d\n" % mark))
+
+    def test_a_response_that_has_begun_is_cut_off(self):
+        with Server("faults", CONF.format(threads=1)) as server:
+            for target in ("/late", "/write-wild-long"):
+                with server.client() as client, self.assertRaises(Closed):
+                    client.ask("GET", target)
+            self.assertEqual(server.get("/ok").status, 200)
+            self.assertEqual(server.wait_lines(1)[0]["cause"], "segv")
+
+    def test_defers_and_the_end_hook_run_on_every_end(self):
+        with Server("faults", CONF.format(threads=1)) as server, server.client() as client:
+            def counts():
+                return [int(word) for word in client.ask("GET", "/counts").body.split()]
+
+            ends, undone = counts()
+            client.ask("GET", "/defer")
+            self.assertEqual(counts(), [ends + 2, undone + 40])
+            client.ask("GET", "/defer?segv=1")
+            self.assertEqual(counts(), [ends + 4, undone + 80])
+            client.ask("GET", "/defer?bad=1")  # one of them fails, the others run
+            self.assertEqual(counts(), [ends + 6, undone + 120])
+
+    def test_foreign_frees_are_counted_and_ignored(self):
+        with Server("faults", CONF.format(threads=1)) as server:
+            self.assertEqual(server.get("/free-foreign").body, b"0\n")
+            self.assertEqual(server.wait_lines(1)[0]["foreign_frees"], 3)
+
+    def test_a_broken_arena_costs_one_request(self):
+        with Server("faults", CONF.format(threads=1)) as server, server.client() as client:
+            for target in ("/double-free", "/smash"):
+                for _ in range(40):  # each bucket in turn
+                    self.assertIn(client.ask("GET", target).status, (200, 500))
+                    self.assertEqual(client.ask("GET", "/neighbour?ms=0").body, b"whole 7\n")
+
+    def test_big_stacks_are_lent_waited_for_and_given_back(self):
+        conf = CONF.format(threads=1) + "[stack]\nbig_count = 1\nbig_size = 1M\nbig_wait = 100ms\n"
+        with Server("faults", conf) as server, server.client() as client:
+            self.assertEqual(client.ask("GET", "/big-stack").status, 200)
+            for _ in range(20):
+                self.assertEqual(client.ask("GET", "/big-stack?bytes=1500000").status, 500)
+            self.assertEqual(client.ask("GET", "/big-stack").status, 200)
+            others = [server.client() for _ in range(3)]
+            for other, ms in zip(others, (60, 60, 10)):
+                other.send(other.request("GET", f"/big-stack-sleep?ms={ms}"))
+                time.sleep(0.005)
+            self.assertEqual([other.read().status for other in others], [200, 200, 503])
+            self.assertEqual(client.ask("GET", "/big-stack").status, 200)
+
+    def test_ten_thousand_of_each_leak_nothing(self):
+        kinds = ["/eat", "/segv", "/abort", "/recurse", "/recurse-printing", "/fpe", "/assert", "/defer?segv=1"]
+        rounds, batch = 10000, 50
+        with Server("faults", CONF.format(threads=2)) as server:
+            warm = [server.get(target).status for target in kinds]
+            self.assertEqual(warm, [500] * len(kinds))
+            before = (server.descriptors(), server.status("VmSize"), server.status("VmRSS"))
+            failures = []
+
+            def storm(target):
+                with server.client() as client:
+                    for _ in range(rounds // batch):
+                        client.send(client.request("GET", target) * batch)
+                        for _ in range(batch):
+                            if client.read().status != 500:
+                                failures.append(target)
+
+            threads = [threading.Thread(target=storm, args=(target,)) for target in kinds]
+            for thread in threads:
+                thread.start()
+            with server.client() as client:
+                while any(thread.is_alive() for thread in threads):
+                    self.assertEqual(client.ask("GET", "/neighbour?ms=5").body, b"whole 7\n")
+            for thread in threads:
+                thread.join()
+            self.assertEqual(failures, [])
+            time.sleep(0.1)
+            self.assertEqual((server.descriptors(), server.status("VmSize")), before[:2])
+            self.assertLess(server.status("VmRSS"), before[2] + 300)
+            # Every bucket is there, and whole: as many at once as there are.
+            clients = [server.client() for _ in range(8)]
+            for client in clients:
+                client.send(client.request("GET", "/neighbour?ms=100"))
+            self.assertEqual([client.read().status for client in clients], [200] * 8)
+            for client in clients:
+                client.socket.close()
+            server.stop()
+            end = server.lines()[-1]
+            self.assertEqual(end["failed"], len(kinds) * (rounds + 1))
+            self.assertEqual(end["system_refusals"], 0)
+            self.assertLess(end["system_bytes_peak"], 1 << 20)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
