@@ -67,6 +67,17 @@ void sim_columns_release(struct sim_columns *columns);
 /* Brings rows into order of arrival (ties: as they were) and sets trace. */
 int sim_columns_sort(struct sim_columns *columns, size_t count, struct err *err);
 
+/*
+ * The same traffic `factor` times as dense. SHIFT superposes the trace with
+ * copies of itself, moved by an equal part of the span each and wrapped round;
+ * of a fraction the last copy keeps each request with that probability, by a
+ * fixed hash. COMPRESS makes the clock faster, services as they were: right for
+ * Poisson arrivals alone, too pessimistic for sessions.
+ */
+enum load_method { LOAD_SHIFT, LOAD_COMPRESS };
+int load_scale(const struct sim_trace *trace, double factor, enum load_method method,
+	       struct sim_columns *out, struct err *err);
+
 /* ---- grid: every size and count at once, without queue ------------------ */
 
 enum { GRID_BATCHES = 32, GRID_COUNTS_MAX = 1 << 20, GRID_SIZES_MAX = 4096 };
@@ -113,5 +124,121 @@ struct grid_outcome grid_batch_at(const struct grid *grid, size_t batch, size_t 
 /* Most requests at one time, a departure at t before an arrival at t: the least
  * count without a 503. *at is the row whose arrival reaches it first. */
 int grid_overlap(const struct sim_trace *trace, uint32_t *overlap, size_t *at, struct err *err);
+
+/* ---- evidence and intervals --------------------------------------------- */
+
+/*
+ * What a rejection rate rests on: how many rejections each count and size had,
+ * and in how many clusters they came. Rejections cluster, because a system that
+ * is full stays full for a while; clusters are near enough independent, single
+ * rejections are not.
+ */
+struct evidence {
+	uint64_t requests;
+	double gap_ns;                 /* rejections further apart than this are two clusters */
+	uint32_t count_max;            /* counts 0..count_max have entries */
+	uint64_t *rejected, *clusters; /* 503s, by count */
+	size_t size_count;
+	uint64_t *sizes; /* those asked for and powers of two, ascending */
+	uint64_t *oversize, *oversize_clusters; /* needs above, by size */
+};
+
+/* From a grid run with keep_slots over the same trace; sizes as asked there. */
+int evidence_init(struct evidence *evidence, const struct sim_trace *trace,
+		  const struct grid *grid, const struct grid_ask *ask, struct err *err);
+void evidence_release(struct evidence *evidence);
+
+enum { INTERVAL_CLUSTERS_LEAST = 30 };
+
+struct rate {
+	double rate, low, high, confidence;
+	uint64_t clusters;   /* of the candidate: 503s and 500s */
+	double cluster_size; /* mean, in rejections, as it was used */
+	bool by_batches;     /* else by a bound on the number of clusters */
+	bool thin;           /* no count or size had clusters enough to tell their size */
+};
+
+/*
+ * Two-sided interval of a candidate's rejection rate. With at least 30 clusters
+ * from the variance of the means of the grid's batches; with fewer from exact
+ * Poisson bounds on the number of clusters, times their mean size at the
+ * greatest count (and size) at or below the candidate's that has 30.
+ */
+struct rate rate_of(const struct grid *grid, const struct grid_ask *ask,
+		    const struct evidence *evidence, size_t count_index, size_t size_index,
+		    double confidence);
+/* Requests that would have to be seen, without any rejection, for the upper end
+ * to reach `target`; cluster_size as in struct rate. */
+double rate_requests_needed(double target, double confidence, double cluster_size);
+
+/* ---- choosing a plan ------------------------------------------------------ */
+
+enum { PLANNER_GROUPS_MAX = 16, PLANNER_CLASSES_MAX = 8 };
+
+struct planner_ask {
+	const struct sim_trace *trace;
+	const struct plan *base;     /* everything but classes and routes */
+	const uint64_t *stack_bytes; /* by route, what it needs; or NULL: the base's */
+	double target;               /* highest share of rejections, at its upper end */
+	double confidence;
+	uint64_t memory_bytes; /* the bound may not pass it; 0: no limit */
+	unsigned classes;      /* at most that many */
+	unsigned threads;
+};
+
+/* One class of a plan, with what its numbers rest on. */
+struct planner_class {
+	uint64_t size_bytes, stack_bytes;
+	uint32_t count;
+	uint64_t requests;
+	struct grid_outcome outcome;
+	struct rate rate; /* of this class's requests */
+	struct sim_load load;
+	double peakedness;                     /* variance / mean of the unlimited occupancy */
+	uint32_t overlap;                      /* most requests at one time */
+	uint64_t less_rejected, less_clusters; /* 503s with one bucket fewer */
+	uint64_t size_need;                    /* the greatest need that fits */
+	uint32_t size_route;                   /* whose it is */
+	uint64_t need_max;
+	uint32_t need_max_route;
+};
+
+struct planner_point {
+	uint64_t bound_bytes;
+	double rejection_rate, rate_high;
+	uint32_t class_count;
+	uint64_t size_bytes[PLANNER_CLASSES_MAX]; /* ascending */
+	uint32_t count[PLANNER_CLASSES_MAX];
+};
+
+enum planner_verdict {
+	PLANNER_MET,
+	PLANNER_TOO_LITTLE_DATA, /* even the largest candidate's upper end is above the target
+				  */
+	PLANNER_OVER_MEMORY,     /* the target costs more than memory_bytes */
+};
+
+struct planner_result {
+	enum planner_verdict verdict;
+	/* What meets the target; when nothing does, what has the lowest upper end
+	 * within memory_bytes; class_count 0 when not even that exists. */
+	uint32_t class_count;
+	struct planner_class class[PLANNER_CLASSES_MAX]; /* ascending size */
+	uint32_t *class_of_route;
+	struct rate rate;
+	struct grid_outcome outcome;
+	uint64_t bound_bytes;
+	uint64_t least_bytes;         /* bound of what meets the target, when over memory */
+	double requests_needed;       /* in all, when the data is too little */
+	struct planner_point *pareto; /* bound ascending, rate_high descending */
+	size_t pareto_count;
+};
+
+int planner_run(const struct planner_ask *ask, struct planner_result *result, struct err *err);
+void planner_release(struct planner_result *result);
+/* The result's classes and routes put into the base: what to write as pail.conf.
+ * names[] are the route patterns. Class of most routes gets "*". */
+int planner_plan(const struct planner_ask *ask, const struct planner_result *result,
+		 const char *const *names, struct plan *plan, struct err *err);
 
 #endif

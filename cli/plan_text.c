@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/plan_text.h"
+
+#include "base/conf.h"
+#include "base/json.h"
+#include "base/table.h"
+#include "base/units.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SENTENCES_MAX = 128, SENTENCE_MAX = 640 };
+
+/* ---- sentences ---------------------------------------------------------------- */
+
+struct sentences {
+	char text[SENTENCES_MAX][SENTENCE_MAX];
+	size_t count;
+};
+
+static void say(struct sentences *s, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void say(struct sentences *s, const char *format, ...)
+{
+	if (s->count == SENTENCES_MAX)
+		return;
+	va_list args;
+	va_start(args, format);
+	vsnprintf(s->text[s->count++], SENTENCE_MAX, format, args);
+	va_end(args);
+}
+
+static const char *plural(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
+static const char *route_name(const struct plan_text *t, uint32_t route)
+{
+	const char *name = traffic_route(t->traffic, route);
+	return name[0] ? name : "(no route)";
+}
+
+/* d ln P(503) / d ln load, for the traffic's own peakedness (Hayward). */
+static double elasticity(const struct planner_class *c)
+{
+	double z = fmax(c->peakedness, 0.05), load = c->load.offered / z, n = c->count / z;
+	if (!(load > 0))
+		return 0;
+	return n - load * (1 - erlang_b_real(load, n));
+}
+
+static void why_count(const struct plan_text *t, uint32_t k, struct sentences *s)
+{
+	const struct planner_class *c = &t->result->class[k];
+	const char *name = t->plan->class[k].name;
+	if (c->less_rejected > 0)
+		say(s,
+		    "%s: %u buckets, because with %u some %" PRIu64 " of %" PRIu64
+		    " requests, in %" PRIu64 " cluster%s, would have found none free "
+		    "(with %u: %" PRIu64 "); at most %u overlapped",
+		    name, c->count, c->count - 1, c->less_rejected, c->requests,
+		    c->less_clusters, plural(c->less_clusters), c->count,
+		    c->outcome.rejected_503, c->overlap);
+	else
+		say(s,
+		    "%s: %u bucket%s, the least that %u worker thread%s may have: at most %u "
+		    "requests overlapped",
+		    name, c->count, plural(c->count), t->plan->threads,
+		    plural(t->plan->threads), c->overlap);
+	say(s,
+	    "%s: the offered load is %.2f buckets (peakedness %.2f); +1 %% load means about "
+	    "%+.0f %% rejections for want of a bucket",
+	    name, c->load.offered, c->peakedness, elasticity(c));
+}
+
+static void why_size(const struct plan_text *t, uint32_t k, struct sentences *s)
+{
+	const struct planner_class *c = &t->result->class[k];
+	char size[UNITS_TEXT_MAX], need[UNITS_TEXT_MAX];
+	units_format_size(c->size_bytes, size);
+	if (c->outcome.rejected_500 == 0)
+		say(s,
+		    "%s: a size of %s holds every need seen; it is set by %s, which needed %s",
+		    t->plan->class[k].name, size, route_name(t, c->need_max_route),
+		    units_format_size(c->need_max, need));
+	else if (c->size_need == 0)
+		say(s,
+		    "%s: a size of %s holds no need seen: all %" PRIu64
+		    " requests would be 500s",
+		    t->plan->class[k].name, size, c->outcome.rejected_500);
+	else
+		say(s,
+		    "%s: a size of %s is set by %s, the greatest need that fits; %" PRIu64
+		    " of %" PRIu64
+		    " requests need more and would be 500s (the most, by %s: %s)",
+		    t->plan->class[k].name, size, route_name(t, c->size_route),
+		    c->outcome.rejected_500, c->requests, route_name(t, c->need_max_route),
+		    units_format_size(c->need_max, need));
+}
+
+static void why_rate(const struct plan_text *t, struct sentences *s)
+{
+	const struct rate *rate = &t->result->rate;
+	const struct grid_outcome *out = &t->result->outcome;
+	say(s,
+	    "%" PRIu64 " of %" PRIu64 " requests would have been refused (%" PRIu64
+	    " by size, %" PRIu64 " for want of a bucket): a rate of %.3g, at %g %% confidence "
+	    "between %.3g and %.3g",
+	    out->rejected_500 + out->rejected_503, out->offered, out->rejected_500,
+	    out->rejected_503, rate->rate, 100 * rate->confidence, rate->low, rate->high);
+	say(s,
+	    "the %g %% bound rests on %" PRIu64 " cluster%s of rejections, not on %" PRIu64
+	    " requests",
+	    100 * rate->confidence, rate->clusters, plural(rate->clusters), out->offered);
+}
+
+static void why_stacks(const struct plan_text *t, struct sentences *s)
+{
+	const struct stacks *k = t->stacks;
+	char peak[UNITS_TEXT_MAX], size[UNITS_TEXT_MAX], lent[UNITS_TEXT_MAX];
+	if (k->peak_bytes == 0) {
+		say(s, "stacks: none were recorded, so %s each is the default",
+		    units_format_size(t->plan->stack_bytes, size));
+		return;
+	}
+	say(s,
+	    "stacks: the deepest seen was %s, in %s; a stack is to be half as large again, and "
+	    "16 KiB more, since it was measured where the program allocates",
+	    units_format_size(k->peak_bytes, peak), route_name(t, k->peak_route));
+	if (k->big_requests > 0)
+		say(s,
+		    "stacks: %" PRIu64 " request%s, at most %u at one time, want more than %s; "
+		    "their routes get it, in every bucket of their class; a handler that calls "
+		    "pail_on_big_stack() there would need %u lent ones of %s instead",
+		    k->big_requests, plural(k->big_requests), k->big_overlap,
+		    units_format_size(t->plan->stack_bytes, size), k->big_overlap,
+		    units_format_size(t->plan->big_stack_bytes, lent));
+}
+
+static void why_verdict(const struct plan_text *t, struct sentences *s)
+{
+	const struct planner_result *r = t->result;
+	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX];
+	double have = (double)t->ask->trace->count;
+	if (r->verdict == PLANNER_TOO_LITTLE_DATA)
+		say(s,
+		    "not enough data: no plan has the upper end of its %g %% interval below the "
+		    "target of %g; about %.0f requests are needed, %.0f more than the trace holds",
+		    100 * t->ask->confidence, t->ask->target, r->requests_needed,
+		    fmax(r->requests_needed - have, 1));
+	else if (r->verdict == PLANNER_OVER_MEMORY)
+		say(s, "the target of %g takes a bound of %s, more than the %s allowed",
+		    t->ask->target, units_format_size(r->least_bytes, a),
+		    units_format_size(t->ask->memory_bytes, b));
+}
+
+static void why_make(const struct plan_text *t, struct sentences *s)
+{
+	why_verdict(t, s);
+	if (t->result->class_count == 0) {
+		say(s,
+		    "nothing fits into the memory allowed: connections and the server itself "
+		    "take more");
+		return;
+	}
+	for (uint32_t k = 0; k < t->result->class_count; k++) {
+		why_count(t, k, s);
+		why_size(t, k, s);
+	}
+	why_rate(t, s);
+	why_stacks(t, s);
+}
+
+/* ---- warnings --------------------------------------------------------------------- */
+
+static void warn_routes(const struct plan_text *t, struct sentences *s)
+{
+	const struct planner_result *r = t->result;
+	const struct sim_trace *trace = t->ask->trace;
+	size_t routes = trace->route_count ? trace->route_count : 1;
+	uint64_t *seen = calloc(2 * routes, sizeof(*seen)), *big = seen + routes;
+	if (!seen)
+		return;
+	for (size_t i = 0; i < trace->count; i++) {
+		uint32_t route = trace->route ? trace->route[i] : 0;
+		seen[route]++;
+		big[route] +=
+			trace->need_bytes[i] > r->class[r->class_of_route[route]].size_bytes;
+	}
+	for (uint32_t route = 0; route < routes; route++) {
+		if (big[route] > 0 && big[route] * 2 >= seen[route])
+			say(s,
+			    "%s would be refused by size %" PRIu64 " times of %" PRIu64
+			    ": the target counts all routes together; a class of its own "
+			    "(--classes) or a lower target would serve it",
+			    route_name(t, route), big[route], seen[route]);
+	}
+	free(seen);
+}
+
+static void warn_recording(const struct plan_text *t, struct sentences *s)
+{
+	const struct stacks *k = t->stacks;
+	if (k->escapes > 0)
+		say(s,
+		    "%" PRIu64 " of %" PRIu64 " requests allocated memory that outlives them: "
+		    "in a bucket that is an error; pail report --by site shows where",
+		    k->escapes, k->requests);
+	if (k->ambiguous > 0)
+		say(s,
+		    "%" PRIu64 " of %" PRIu64 " requests could not be told apart for certain: "
+		    "their needs may belong to a neighbour",
+		    k->ambiguous, k->requests);
+	if (k->incomplete > 0)
+		say(s,
+		    "%" PRIu64 " of %" PRIu64
+		    " requests lost events: they need more than is known",
+		    k->incomplete, k->requests);
+}
+
+static void warnings_make(const struct plan_text *t, struct sentences *s)
+{
+	const struct planner_result *r = t->result;
+	if (r->verdict == PLANNER_TOO_LITTLE_DATA && r->class_count > 0)
+		say(s, "this plan is the safest that the trace can tell of, not one that meets "
+		       "the target");
+	if (r->class_count > 0)
+		warn_routes(t, s);
+	if (r->rate.thin)
+		say(s, "too few rejections at any size or count to tell how they cluster: the "
+		       "interval may be too narrow");
+	warn_recording(t, s);
+}
+
+/* ---- the JSON document --------------------------------------------------------------- */
+
+static void json_sentences(struct json *json, const char *key, const struct sentences *s)
+{
+	json_key(json, key);
+	json_array_begin(json);
+	for (size_t i = 0; i < s->count; i++)
+		json_text(json, s->text[i]);
+	json_array_end(json);
+}
+
+static void json_class(const struct plan_text *t, uint32_t k, struct json *json)
+{
+	const struct planner_class *c = &t->result->class[k];
+	json_object_begin(json);
+	json_pair_text(json, "name", t->plan->class[k].name);
+	json_pair_u64(json, "size", c->size_bytes);
+	json_pair_u64(json, "count", c->count);
+	json_key(json, "routes");
+	json_array_begin(json);
+	/* Those that pail.conf names, so that "*" is the rest there too. */
+	bool any = t->plan->route_count > 0;
+	for (uint32_t i = 0; i < t->plan->route_count; i++) {
+		if (t->plan->route[i].class_index == k)
+			json_text(json, t->plan->route[i].pattern);
+	}
+	bool star = !any;
+	if (any && t->result->class_count == 1)
+		star = true;
+	if (star)
+		json_text(json, "*");
+	json_array_end(json);
+	json_pair_u64(json, "stack", c->stack_bytes);
+	json_pair_u64(json, "offered", c->outcome.offered);
+	json_pair_u64(json, "rejected_500", c->outcome.rejected_500);
+	json_pair_u64(json, "rejected_503", c->outcome.rejected_503);
+	json_pair_double(json, "offered_load", c->load.offered);
+	json_pair_double(json, "peakedness", c->peakedness);
+	json_pair_double(json, "elasticity", elasticity(c));
+	json_pair_u64(json, "overlap", c->overlap);
+	json_object_end(json);
+}
+
+static void json_chosen(const struct plan_text *t, struct json *json)
+{
+	const struct planner_result *r = t->result;
+	json_key(json, "chosen");
+	if (r->class_count == 0) {
+		json_null(json);
+		return;
+	}
+	json_object_begin(json);
+	json_key(json, "classes");
+	json_array_begin(json);
+	for (uint32_t k = 0; k < r->class_count; k++)
+		json_class(t, k, json);
+	json_array_end(json);
+	json_pair_u64(json, "bound_bytes", limits_bound_bytes(t->plan));
+	json_pair_double(json, "rejection_rate", r->rate.rate);
+	json_pair_double(json, "rate_low", r->rate.low);
+	json_pair_double(json, "rate_high", r->rate.high);
+	json_pair_u64(json, "clusters", r->rate.clusters);
+	json_object_end(json);
+}
+
+static void json_pareto(const struct plan_text *t, struct json *json)
+{
+	json_key(json, "pareto");
+	json_array_begin(json);
+	for (size_t i = 0; i < t->result->pareto_count; i++) {
+		const struct planner_point *p = &t->result->pareto[i];
+		json_object_begin(json);
+		json_pair_u64(json, "bound_bytes", p->bound_bytes);
+		json_pair_double(json, "rejection_rate", p->rejection_rate);
+		json_pair_double(json, "rate_high", p->rate_high);
+		json_key(json, "classes");
+		json_array_begin(json);
+		for (uint32_t k = 0; k < p->class_count; k++) {
+			json_object_begin(json);
+			json_pair_u64(json, "size", p->size_bytes[k]);
+			json_pair_u64(json, "count", p->count[k]);
+			json_object_end(json);
+		}
+		json_array_end(json);
+		json_object_end(json);
+	}
+	json_array_end(json);
+}
+
+void plan_text_json(const struct plan_text *t, struct buf *out)
+{
+	static const char *const verdicts[] = {"met", "too-little-data", "over-memory"};
+	struct sentences *s = calloc(2, sizeof(*s));
+	if (!s) {
+		out->failed = true;
+		return;
+	}
+	why_make(t, &s[0]);
+	warnings_make(t, &s[1]);
+	struct json json;
+	json_init(&json, out);
+	json_object_begin(&json);
+	json_pair_text(&json, "schema", "pail.plan/1");
+	json_pair_double(&json, "target", t->ask->target);
+	json_pair_double(&json, "confidence", t->ask->confidence);
+	json_pair_double(&json, "load", t->load);
+	json_pair_text(&json, "verdict", verdicts[t->result->verdict]);
+	json_chosen(t, &json);
+	json_pareto(t, &json);
+	json_sentences(&json, "why", &s[0]);
+	json_sentences(&json, "warnings", &s[1]);
+	if (t->result->verdict == PLANNER_TOO_LITTLE_DATA)
+		json_pair_double(&json, "requests_needed", t->result->requests_needed);
+	json_key(&json, "trace");
+	json_object_begin(&json);
+	json_pair_u64(&json, "requests", t->traffic->columns.count);
+	json_pair_u64(&json, "span_ns", (uint64_t)t->traffic->columns.span_ns);
+	json_pair_text(&json, "sha256", t->traffic->columns.sha256);
+	json_object_end(&json);
+	json_object_end(&json);
+	buf_append_str(out, "\n");
+	free(s);
+}
+
+/* ---- for people ------------------------------------------------------------------------ */
+
+/* Words of a sentence at most `width` wide, later lines indented. */
+static void wrap(struct buf *out, const char *lead, const char *text, int width)
+{
+	int column = (int)strlen(lead);
+	buf_append_str(out, lead);
+	struct str word, rest = str_of(text);
+	bool first = true;
+	while (rest.length) {
+		str_cut(rest, ' ', &word, &rest);
+		if (!first && column + 1 + (int)word.length > width) {
+			buf_append_str(out, "\n  ");
+			column = 2;
+			first = true;
+		}
+		if (!first) {
+			buf_append_str(out, " ");
+			column++;
+		}
+		buf_append(out, word.bytes, word.length);
+		column += (int)word.length;
+		first = false;
+	}
+	buf_append_str(out, "\n");
+}
+
+static void table_classes(const struct plan_text *t, struct buf *out, int width)
+{
+	static const char *const heads[] = {"bucket",    ">size", ">count", ">stack",
+					    ">requests", ">500",  ">503"};
+	struct table *table = table_new(7, heads);
+	if (!table) {
+		out->failed = true;
+		return;
+	}
+	for (uint32_t k = 0; k < t->result->class_count; k++) {
+		const struct planner_class *c = &t->result->class[k];
+		char text[UNITS_TEXT_MAX];
+		table_cell(table, "%s", t->plan->class[k].name);
+		table_cell(table, "%s", units_format_size(c->size_bytes, text));
+		table_cell(table, "%u", c->count);
+		table_cell(table, "%s", units_format_size(c->stack_bytes, text));
+		table_cell(table, "%" PRIu64, c->requests);
+		table_cell(table, "%" PRIu64, c->outcome.rejected_500);
+		table_cell(table, "%" PRIu64, c->outcome.rejected_503);
+	}
+	table_write(table, out, width);
+	table_free(table);
+}
+
+static void point_classes(const struct planner_point *p, char *text, size_t size)
+{
+	size_t used = 0;
+	text[0] = '\0';
+	for (uint32_t k = 0; k < p->class_count && used < size; k++) {
+		char bytes[UNITS_TEXT_MAX];
+		int n = snprintf(text + used, size - used, "%s%u x %s", k ? " + " : "",
+				 p->count[k], units_format_size(p->size_bytes[k], bytes));
+		used += n > 0 ? (size_t)n : 0;
+	}
+}
+
+static void table_pareto(const struct plan_text *t, struct buf *out, int width)
+{
+	static const char *const heads[] = {">bound", ">rate", ">at most", "buckets"};
+	enum { ROWS = 12 };
+	size_t n = t->result->pareto_count, rows = n < ROWS ? n : ROWS;
+	struct table *table = table_new(4, heads);
+	if (!table) {
+		out->failed = true;
+		return;
+	}
+	for (size_t i = 0; i < rows; i++) {
+		const struct planner_point *p = &t->result->pareto[(i + 1) * n / rows - 1];
+		char bytes[UNITS_TEXT_MAX], classes[256];
+		point_classes(p, classes, sizeof(classes));
+		table_cell(table, "%s", units_format_size(p->bound_bytes, bytes));
+		table_cell(table, "%.2g", p->rejection_rate);
+		table_cell(table, "%.2g", p->rate_high);
+		table_cell(table, "%s", classes);
+	}
+	buf_append_str(out, "\nmemory against rejections:\n");
+	table_write(table, out, width);
+	table_free(table);
+}
+
+void plan_text_table(const struct plan_text *t, const char *output, struct buf *out)
+{
+	int width = table_width_of(STDOUT_FILENO);
+	struct sentences *s = calloc(2, sizeof(*s));
+	if (!s) {
+		out->failed = true;
+		return;
+	}
+	why_make(t, &s[0]);
+	warnings_make(t, &s[1]);
+	if (t->result->class_count > 0) {
+		char text[UNITS_TEXT_MAX];
+		table_classes(t, out, width);
+		buf_printf(out, "bound %s, rejection rate %.3g (%.3g to %.3g)\n",
+			   units_format_size(limits_bound_bytes(t->plan), text),
+			   t->result->rate.rate, t->result->rate.low, t->result->rate.high);
+		table_pareto(t, out, width);
+	}
+	buf_append_str(out, "\nwhy:\n");
+	for (size_t i = 0; i < s[0].count; i++)
+		wrap(out, "- ", s[0].text[i], width);
+	if (s[1].count > 0)
+		buf_append_str(out, "\nwarnings:\n");
+	for (size_t i = 0; i < s[1].count; i++)
+		wrap(out, "- ", s[1].text[i], width);
+	if (output)
+		buf_printf(out, "\nwritten to %s\n", output);
+	free(s);
+}
+
+/* ---- pail.conf ----------------------------------------------------------------------------
+ */
+
+static void lines(struct buf *text, const char *sentence)
+{
+	struct buf wrapped;
+	buf_init(&wrapped);
+	wrap(&wrapped, "", sentence, 76);
+	/* wrap() ends with a newline, and comments need none at the end. */
+	if (text->length)
+		buf_append_str(text, "\n");
+	if (wrapped.length)
+		buf_append(text, wrapped.bytes, wrapped.length - 1);
+	buf_release(&wrapped);
+}
+
+struct reasons {
+	struct conf_reason reason[2 * PLANNER_CLASSES_MAX + 4];
+	char section[PLANNER_CLASSES_MAX][LIMITS_NAME_MAX + 16];
+	struct buf text[2 * PLANNER_CLASSES_MAX + 4];
+	size_t count;
+};
+
+static void reason_add(struct reasons *r, const char *section, const char *key,
+		       const struct sentences *s)
+{
+	struct buf *text = &r->text[r->count];
+	buf_init(text);
+	for (size_t i = 0; i < s->count; i++)
+		lines(text, s->text[i]);
+	r->reason[r->count] = (struct conf_reason){section, key, buf_text(text)};
+	r->count++;
+}
+
+static void reasons_make(const struct plan_text *t, struct reasons *r,
+			 struct sentences *scratch)
+{
+	for (uint32_t k = 0; k < t->result->class_count; k++) {
+		snprintf(r->section[k], sizeof(r->section[k]), "bucket %s",
+			 t->plan->class[k].name);
+		scratch->count = 0;
+		why_size(t, k, scratch);
+		reason_add(r, r->section[k], "size", scratch);
+		scratch->count = 0;
+		why_count(t, k, scratch);
+		reason_add(r, r->section[k], "count", scratch);
+	}
+	scratch->count = 0;
+	say(scratch, "no request waits for a bucket: the rates above are of that");
+	reason_add(r, "server", "queue", scratch);
+	scratch->count = 0;
+	why_stacks(t, scratch);
+	reason_add(r, "stack", "size", scratch);
+}
+
+void plan_text_config(const struct plan_text *t, struct buf *out)
+{
+	struct sentences *s = calloc(2, sizeof(*s));
+	struct reasons *reasons = calloc(1, sizeof(*reasons));
+	struct buf head;
+	buf_init(&head);
+	if (!s || !reasons) {
+		out->failed = true;
+		goto done;
+	}
+	char bytes[UNITS_TEXT_MAX];
+	why_verdict(t, s);
+	why_rate(t, s);
+	warnings_make(t, s);
+	buf_printf(&head,
+		   "pail plan: target %g at %g %% confidence, %g times the load of\n%s\n",
+		   t->ask->target, 100 * t->ask->confidence, t->load,
+		   trace_path(t->traffic->trace));
+	buf_printf(&head, "(%zu requests, columns %.16s)\nThe bound is %s.",
+		   t->traffic->columns.count, t->traffic->columns.sha256,
+		   units_format_size(limits_bound_bytes(t->plan), bytes));
+	for (size_t i = 0; i < s->count; i++)
+		lines(&head, s->text[i]);
+	reasons_make(t, reasons, &s[1]);
+	conf_write(out, t->plan, buf_text(&head), reasons->reason, reasons->count);
+	for (size_t i = 0; i < reasons->count; i++)
+		buf_release(&reasons->text[i]);
+done:
+	buf_release(&head);
+	free(reasons);
+	free(s);
+}

@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: MIT */
+/* pail simulate: the exact outcome of every candidate asked for. */
+#include "cli/cli.h"
+#include "cli/traffic.h"
+
+#include "base/conf.h"
+#include "base/json.h"
+#include "base/table.h"
+#include "base/units.h"
+#include "simulator/sim.h"
+
+#include <argp.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	KEY_QUEUE = 0x200,
+	KEY_WAIT,
+	KEY_LOAD,
+	KEY_POLICY,
+	KEY_CONFIDENCE,
+	KEY_THREADS,
+	KEY_OVERSIZE,
+	KEY_HEADROOM,
+	KEY_BY_ROUTE,
+	KEY_JSON,
+	KEY_CSV,
+};
+
+enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV };
+
+struct options {
+	struct traffic_ask traffic;
+	const char *sizes, *counts, *config;
+	uint64_t queue, wait_ns, threads;
+	double confidence;
+	bool early, by_route, policy_given;
+	enum format format;
+	struct err err;
+	int failed;
+};
+
+static const struct argp_option argp_options[] = {
+	{"size", 's', "S,...", 0, "bucket sizes to try (default: from the needs)", 0},
+	{"count", 'n', "N,...", 0, "bucket counts to try (default: from the overlap)", 0},
+	{"queue", KEY_QUEUE, "Q", 0, "requests that may wait for a bucket (default 0)", 0},
+	{"wait", KEY_WAIT, "T", 0, "longest wait, with --queue (default 1s)", 0},
+	{"load", KEY_LOAD, "X", 0, "X times the traffic, by shifted copies (default 1)", 0},
+	{"policy", KEY_POLICY, "bump|reuse", 0, "the allocator (default reuse)", 0},
+	{"oversize", KEY_OVERSIZE, "hold|early", 0,
+	 "an oversize request holds its bucket to its end (default), or leaves early", 0},
+	{"headroom", KEY_HEADROOM, "SIZE", 0, "added to every need (default 0)", 0},
+	{"config", 'c', "FILE", 0, "take connections, stacks and buffers from this pail.conf",
+	 0},
+	{"confidence", KEY_CONFIDENCE, "P", 0, "of the intervals (default 0.95)", 0},
+	{"threads", KEY_THREADS, "N", 0, "threads (default: one per processor)", 0},
+	{"by-route", KEY_BY_ROUTE, NULL, 0, "also the outcome of each route", 0},
+	{"json", KEY_JSON, NULL, 0, "one JSON document", 0},
+	{"csv", KEY_CSV, NULL, 0, "comma-separated values", 0},
+	{0},
+};
+
+static void keep(struct options *o, int result)
+{
+	/* The first mistake is the one to tell. */
+	if (result < 0 && !o->failed)
+		o->failed = 1;
+}
+
+static int parse_word(struct options *o, const char *option, const char *arg, const char *yes,
+		      const char *no, struct err *err)
+{
+	if (strcmp(arg, yes) == 0)
+		return 1;
+	if (strcmp(arg, no) == 0)
+		return 0;
+	keep(o, err_usage(err, "%s: '%s' is neither %s nor %s", option, arg, yes, no));
+	return 0;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct options *o = state->input;
+	struct err scratch, *err = o->failed ? &scratch : &o->err;
+	switch (key) {
+	case 's': o->sizes = arg; break;
+	case 'n': o->counts = arg; break;
+	case 'c': o->config = arg; break;
+	case KEY_QUEUE: keep(o, cli_parse_count("--queue", arg, &o->queue, err)); break;
+	case KEY_WAIT: keep(o, cli_parse_time("--wait", arg, &o->wait_ns, err)); break;
+	case KEY_LOAD:
+		keep(o, cli_parse_double("--load", arg, 0.001, 1000, &o->traffic.load, err));
+		break;
+	case KEY_POLICY:
+		o->policy_given = true;
+		if (arena_policy_parse(arg, &o->traffic.policy) < 0)
+			keep(o,
+			     err_usage(err, "--policy: '%s' is neither bump nor reuse", arg));
+		break;
+	case KEY_CONFIDENCE:
+		keep(o,
+		     cli_parse_double("--confidence", arg, 0.5, 0.999999, &o->confidence, err));
+		break;
+	case KEY_THREADS: keep(o, cli_parse_count("--threads", arg, &o->threads, err)); break;
+	case KEY_OVERSIZE:
+		o->early = parse_word(o, "--oversize", arg, "early", "hold", err);
+		break;
+	case KEY_HEADROOM:
+		keep(o, cli_parse_size("--headroom", arg, &o->traffic.headroom_bytes, err));
+		break;
+	case KEY_BY_ROUTE: o->by_route = true; break;
+	case KEY_JSON: o->format = FORMAT_JSON; break;
+	case KEY_CSV: o->format = FORMAT_CSV; break;
+	case ARGP_KEY_ARG:
+		if (o->traffic.path)
+			argp_error(state, "'%s' is one trace too many", arg);
+		o->traffic.path = arg;
+		break;
+	case ARGP_KEY_NO_ARGS: argp_error(state, "name the trace to simulate"); break;
+	default: return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+/* ---- what to ask ---------------------------------------------------------- */
+
+static int by_u64(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+static size_t sort_distinct(uint64_t *values, size_t count)
+{
+	size_t kept = 0;
+	qsort(values, count, sizeof(*values), by_u64);
+	for (size_t i = 0; i < count; i++) {
+		if (kept == 0 || values[kept - 1] != values[i])
+			values[kept++] = values[i];
+	}
+	return kept;
+}
+
+struct question {
+	uint64_t *sizes;
+	uint32_t *counts;
+	size_t size_count, count_count;
+};
+
+static void question_release(struct question *q)
+{
+	free(q->sizes);
+	free(q->counts);
+}
+
+/* Needs at quantiles that people ask for, in whole pages. */
+static int default_sizes(const struct sim_trace *trace, struct question *q, struct err *err)
+{
+	static const double quantile[] = {0.5, 0.9, 0.99, 0.999, 1};
+	enum { QUANTILES = sizeof(quantile) / sizeof(*quantile) };
+	uint64_t *sorted = malloc(trace->count * sizeof(*sorted));
+	q->sizes = calloc(QUANTILES, sizeof(*q->sizes));
+	if (!sorted || !q->sizes) {
+		free(sorted);
+		return err_set(err, "no memory to sort %zu needs", trace->count);
+	}
+	memcpy(sorted, trace->need_bytes, trace->count * sizeof(*sorted));
+	qsort(sorted, trace->count, sizeof(*sorted), by_u64);
+	for (size_t i = 0; i < QUANTILES; i++) {
+		uint64_t need = sorted[(size_t)(quantile[i] * (double)(trace->count - 1))];
+		uint64_t pages = (need + LIMITS_PAGE_BYTES - 1) / LIMITS_PAGE_BYTES;
+		q->sizes[i] = (pages ? pages : 1) * LIMITS_PAGE_BYTES;
+	}
+	free(sorted);
+	q->size_count = sort_distinct(q->sizes, QUANTILES);
+	return 0;
+}
+
+static int default_counts(const struct sim_trace *trace, uint64_t **counts, size_t *count,
+			  struct err *err)
+{
+	uint32_t overlap;
+	size_t at;
+	if (grid_overlap(trace, &overlap, &at, err) < 0)
+		return -1;
+	enum { STEPS = 5 };
+	*counts = calloc(STEPS, sizeof(**counts));
+	if (!*counts)
+		return err_set(err, "out of memory");
+	for (uint64_t i = 0; i < STEPS; i++)
+		(*counts)[i] = (overlap * (6 + i) + 9) / 10;
+	*count = STEPS;
+	return 0;
+}
+
+static int question_make(const struct options *o, const struct sim_trace *trace,
+			 struct question *q, struct err *err)
+{
+	*q = (struct question){0};
+	int result =
+		o->sizes ? cli_parse_sizes("--size", o->sizes, &q->sizes, &q->size_count, err)
+			 : default_sizes(trace, q, err);
+	if (result < 0)
+		return -1;
+	q->size_count = sort_distinct(q->sizes, q->size_count);
+	uint64_t *counts = NULL;
+	result = o->counts
+			 ? cli_parse_counts("--count", o->counts, &counts, &q->count_count, err)
+			 : default_counts(trace, &counts, &q->count_count, err);
+	if (result == 0) {
+		q->count_count = sort_distinct(counts, q->count_count);
+		q->counts = calloc(q->count_count, sizeof(*q->counts));
+		if (!q->counts)
+			result = err_set(err, "out of memory");
+		for (size_t i = 0; result == 0 && i < q->count_count; i++) {
+			if (counts[i] == 0 || counts[i] > GRID_COUNTS_MAX)
+				result = err_usage(err, "--count: %" PRIu64 " is not 1 to %d",
+						   counts[i], GRID_COUNTS_MAX);
+			q->counts[i] = (uint32_t)counts[i];
+		}
+	}
+	free(counts);
+	for (size_t i = 0; result == 0 && i < q->size_count; i++) {
+		if (q->sizes[i] == 0)
+			result = err_usage(err, "--size: a bucket of 0 bytes holds nothing");
+	}
+	return result;
+}
+
+/* ---- what came out --------------------------------------------------------- */
+
+struct route_outcome {
+	uint64_t offered, rejected_500, rejected_503;
+};
+
+struct candidate {
+	uint64_t size, bound_bytes, wait_ns_p99;
+	uint32_t count;
+	struct grid_outcome outcome;
+	struct rate rate;
+	struct route_outcome *route; /* by route, or NULL */
+};
+
+struct result {
+	struct candidate *candidate;
+	size_t count, route_count;
+};
+
+static void result_release(struct result *result)
+{
+	for (size_t i = 0; i < result->count; i++)
+		free(result->candidate[i].route);
+	free(result->candidate);
+}
+
+static uint64_t bound_of(const struct plan *base, uint64_t size, uint32_t count,
+			 const struct options *o)
+{
+	struct plan plan = *base;
+	plan.class_count = 1;
+	plan.route_count = 0;
+	snprintf(plan.class[0].name, sizeof(plan.class[0].name), "main");
+	plan.class[0].size_bytes = size;
+	plan.class[0].count = count;
+	plan.queue = (uint32_t)o->queue;
+	plan.wait_ns = o->wait_ns;
+	return limits_bound_bytes(&plan);
+}
+
+static int routes_fill(const struct sim_trace *trace, const struct grid *grid,
+		       struct candidate *c, struct err *err)
+{
+	c->route = calloc(trace->route_count ? trace->route_count : 1, sizeof(*c->route));
+	if (!c->route)
+		return err_set(err, "out of memory");
+	for (size_t i = 0; i < trace->count; i++) {
+		struct route_outcome *r = &c->route[trace->route ? trace->route[i] : 0];
+		r->offered++;
+		if (grid->slot[i] > c->count)
+			r->rejected_503++;
+		else if (trace->need_bytes[i] > c->size)
+			r->rejected_500++;
+	}
+	return 0;
+}
+
+/* Counts `sizes[first .. first + n)` against all counts. */
+static int grid_part(const struct options *o, const struct sim_trace *trace,
+		     const struct question *q, size_t first, size_t n, const struct plan *base,
+		     struct result *result, struct err *err)
+{
+	struct grid_ask ask = {
+		.sizes = q->sizes + first,
+		.size_count = n,
+		.counts = q->counts,
+		.count_count = q->count_count,
+		.threads = (unsigned)o->threads,
+		.batches = GRID_BATCHES,
+		.keep_slots = true,
+		.early_size = o->early ? q->sizes[first] : 0,
+	};
+	struct grid grid;
+	struct evidence evidence;
+	if (grid_run(trace, &ask, &grid, err) < 0)
+		return -1;
+	if (evidence_init(&evidence, trace, &grid, &ask, err) < 0) {
+		grid_release(&grid);
+		return -1;
+	}
+	int status = 0;
+	for (size_t s = 0; status == 0 && s < n; s++) {
+		for (size_t c = 0; status == 0 && c < q->count_count; c++) {
+			struct candidate *out = &result->candidate[result->count++];
+			*out = (struct candidate){
+				.size = ask.sizes[s],
+				.count = ask.counts[c],
+				.bound_bytes = bound_of(base, ask.sizes[s], ask.counts[c], o),
+				.outcome = grid_at(&grid, c, s),
+				.rate = rate_of(&grid, &ask, &evidence, c, s, o->confidence),
+			};
+			if (o->by_route)
+				status = routes_fill(trace, &grid, out, err);
+		}
+	}
+	evidence_release(&evidence);
+	grid_release(&grid);
+	return status;
+}
+
+static int simulate(const struct options *o, const struct sim_trace *trace,
+		    const struct question *q, const struct plan *base, struct result *result,
+		    struct err *err)
+{
+	*result = (struct result){.route_count = trace->route_count};
+	result->candidate = calloc(q->size_count * q->count_count, sizeof(*result->candidate));
+	if (!result->candidate)
+		return err_set(err, "out of memory");
+	if (!o->early)
+		return grid_part(o, trace, q, 0, q->size_count, base, result, err);
+	for (size_t s = 0; s < q->size_count; s++) {
+		if (grid_part(o, trace, q, s, 1, base, result, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- how to tell it --------------------------------------------------------- */
+
+static void write_routes_json(const struct traffic *traffic, const struct candidate *c,
+			      size_t route_count, struct json *json)
+{
+	json_key(json, "routes");
+	json_array_begin(json);
+	for (size_t r = 0; r < route_count; r++) {
+		if (c->route[r].offered == 0)
+			continue;
+		json_object_begin(json);
+		json_pair_text(json, "route", traffic_route(traffic, (uint32_t)r));
+		json_pair_u64(json, "offered", c->route[r].offered);
+		json_pair_u64(json, "rejected_500", c->route[r].rejected_500);
+		json_pair_u64(json, "rejected_503", c->route[r].rejected_503);
+		json_object_end(json);
+	}
+	json_array_end(json);
+}
+
+static void write_candidate_json(const struct options *o, const struct traffic *traffic,
+				 const struct candidate *c, size_t route_count,
+				 struct json *json)
+{
+	json_object_begin(json);
+	json_pair_u64(json, "size", c->size);
+	json_pair_u64(json, "count", c->count);
+	json_pair_u64(json, "queue", o->queue);
+	json_pair_u64(json, "wait_ns", o->queue ? o->wait_ns : 0);
+	json_pair_u64(json, "bound_bytes", c->bound_bytes);
+	json_pair_u64(json, "offered", c->outcome.offered);
+	json_pair_u64(json, "rejected_500", c->outcome.rejected_500);
+	json_pair_u64(json, "rejected_503", c->outcome.rejected_503);
+	json_pair_double(json, "rejection_rate", c->rate.rate);
+	json_pair_double(json, "rate_low", c->rate.low);
+	json_pair_double(json, "rate_high", c->rate.high);
+	json_pair_double(json, "confidence", c->rate.confidence);
+	json_pair_u64(json, "wait_ns_p99", c->wait_ns_p99);
+	json_pair_u64(json, "clusters", c->rate.clusters);
+	json_pair_text(json, "interval", c->rate.by_batches ? "batches" : "clusters");
+	if (c->route)
+		write_routes_json(traffic, c, route_count, json);
+	json_object_end(json);
+}
+
+static void write_json(const struct options *o, const struct traffic *traffic,
+		       const struct result *result, struct buf *out)
+{
+	struct json json;
+	json_init(&json, out);
+	json_object_begin(&json);
+	json_pair_text(&json, "schema", "pail.simulate/1");
+	json_key(&json, "trace");
+	json_object_begin(&json);
+	json_pair_u64(&json, "requests", traffic->columns.count);
+	json_pair_u64(&json, "span_ns", (uint64_t)traffic->columns.span_ns);
+	json_pair_text(&json, "sha256", traffic->columns.sha256);
+	json_object_end(&json);
+	json_pair_double(&json, "load", o->traffic.load);
+	json_pair_text(&json, "policy", arena_policy_name(o->traffic.policy));
+	json_key(&json, "candidates");
+	json_array_begin(&json);
+	for (size_t i = 0; i < result->count; i++)
+		write_candidate_json(o, traffic, &result->candidate[i], result->route_count,
+				     &json);
+	json_array_end(&json);
+	json_object_end(&json);
+	buf_append_str(out, "\n");
+}
+
+static void write_csv(const struct options *o, const struct result *result, struct buf *out)
+{
+	buf_append_str(out, "size,count,queue,wait_ns,bound_bytes,offered,rejected_500,"
+			    "rejected_503,rejection_rate,rate_low,rate_high,confidence,"
+			    "wait_ns_p99\n");
+	for (size_t i = 0; i < result->count; i++) {
+		const struct candidate *c = &result->candidate[i];
+		buf_printf(out,
+			   "%" PRIu64 ",%" PRIu32 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
+			   ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
+			   ",%.17g,%.17g,%.17g,%.17g,%" PRIu64 "\n",
+			   c->size, c->count, o->queue, o->queue ? o->wait_ns : 0,
+			   c->bound_bytes, c->outcome.offered, c->outcome.rejected_500,
+			   c->outcome.rejected_503, c->rate.rate, c->rate.low, c->rate.high,
+			   c->rate.confidence, c->wait_ns_p99);
+	}
+}
+
+static void write_routes(const struct traffic *traffic, const struct result *result,
+			 struct buf *out)
+{
+	static const char *const heads[] = {">size",    ">count", "route",
+					    ">offered", ">500",   ">503"};
+	struct table *table = table_new(6, heads);
+	if (!table) {
+		out->failed = true;
+		return;
+	}
+	for (size_t i = 0; i < result->count; i++) {
+		const struct candidate *c = &result->candidate[i];
+		for (size_t r = 0; r < result->route_count; r++) {
+			char size[UNITS_TEXT_MAX];
+			if (c->route[r].offered == 0)
+				continue;
+			table_cell(table, "%s", units_format_size(c->size, size));
+			table_cell(table, "%" PRIu32, c->count);
+			table_cell(table, "%s", traffic_route(traffic, (uint32_t)r));
+			table_cell(table, "%" PRIu64, c->route[r].offered);
+			table_cell(table, "%" PRIu64, c->route[r].rejected_500);
+			table_cell(table, "%" PRIu64, c->route[r].rejected_503);
+		}
+	}
+	buf_append_str(out, "\n");
+	table_write(table, out, table_width_of(STDOUT_FILENO));
+	table_free(table);
+}
+
+static void write_table(const struct options *o, const struct traffic *traffic,
+			const struct result *result, struct buf *out)
+{
+	static const char *const heads[] = {">size",     ">count",   ">bound",
+					    ">500",      ">503",     ">rate",
+					    ">at least", ">at most", ">wait p99"};
+	struct sim_load load = sim_trace_load(&traffic->view);
+	char text[UNITS_TEXT_MAX];
+	buf_printf(out, "%zu requests over %s, offered load %.2f buckets", traffic->view.count,
+		   units_format_time((uint64_t)load.span_ns, text), load.offered);
+	if (o->traffic.load != 1)
+		buf_printf(out, " (%g times the recorded)", o->traffic.load);
+	buf_printf(out, "; rates with %g %% intervals\n", 100 * o->confidence);
+	struct table *table = table_new(9, heads);
+	if (!table) {
+		out->failed = true;
+		return;
+	}
+	for (size_t i = 0; i < result->count; i++) {
+		const struct candidate *c = &result->candidate[i];
+		table_cell(table, "%s", units_format_size(c->size, text));
+		table_cell(table, "%" PRIu32, c->count);
+		table_cell(table, "%s", units_format_size(c->bound_bytes, text));
+		table_cell(table, "%" PRIu64, c->outcome.rejected_500);
+		table_cell(table, "%" PRIu64, c->outcome.rejected_503);
+		table_cell(table, "%.3g", c->rate.rate);
+		table_cell(table, "%.3g", c->rate.low);
+		table_cell(table, "%.3g", c->rate.high);
+		table_cell(table, "%s",
+			   o->queue ? units_format_time(c->wait_ns_p99, text) : "-");
+	}
+	table_write(table, out, table_width_of(STDOUT_FILENO));
+	table_free(table);
+	if (o->by_route)
+		write_routes(traffic, result, out);
+}
+
+static int base_plan(const struct options *o, struct plan *plan, struct err *err)
+{
+	limits_defaults(plan);
+	return o->config ? conf_read(o->config, plan, err) : 0;
+}
+
+static int answer(struct options *o, struct buf *out, struct err *err)
+{
+	struct plan *base = malloc(sizeof(*base));
+	if (!base)
+		return err_set(err, "out of memory");
+	struct traffic traffic;
+	struct question question = {0};
+	struct result result = {0};
+	int status = base_plan(o, base, err);
+	if (status == 0 && !o->policy_given)
+		o->traffic.policy = base->policy;
+	if (status == 0)
+		status = traffic_open(&o->traffic, &traffic, err);
+	if (status == 0) {
+		status = question_make(o, &traffic.view, &question, err);
+		if (status == 0)
+			status = simulate(o, &traffic.view, &question, base, &result, err);
+		if (status == 0 && o->format == FORMAT_JSON)
+			write_json(o, &traffic, &result, out);
+		else if (status == 0 && o->format == FORMAT_CSV)
+			write_csv(o, &result, out);
+		else if (status == 0)
+			write_table(o, &traffic, &result, out);
+		result_release(&result);
+		question_release(&question);
+		traffic_close(&traffic);
+	}
+	free(base);
+	return status;
+}
+
+int cmd_simulate(int argc, char **argv)
+{
+	static const struct argp argp = {
+		argp_options,
+		parse,
+		"TRACE",
+		"Tells exactly what buckets of given sizes and counts would have refused.",
+		NULL,
+		NULL,
+		NULL};
+	struct options options = {
+		.traffic = {.policy = ARENA_REUSE, .load = 1},
+		.wait_ns = UINT64_C(1000000000),
+		.threads = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN),
+		.confidence = 0.95,
+	};
+	if (cli_argp_parse(&argp, argc, argv, 0, &options) != 0)
+		return EXIT_USAGE;
+	if (options.failed)
+		return cli_fail(argv[0], &options.err);
+	struct err err = {0};
+	struct buf out;
+	buf_init(&out);
+	int code = answer(&options, &out, &err) < 0 ? cli_fail(argv[0], &err)
+						    : cli_print(argv[0], &out);
+	buf_release(&out);
+	return code;
+}

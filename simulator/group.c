@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+#include "simulator/group.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SIZE_BINS = 64 + 16 * 64 };
+
+/* ---- the group's requests -------------------------------------------------- */
+
+static int requests_take(struct group *group, const struct sim_trace *trace, const bool *member,
+			 struct err *err)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < trace->count; i++)
+		count += member[trace->route ? trace->route[i] : 0];
+	if (count == trace->count) {
+		group->trace = *trace;
+		return 0;
+	}
+	if (sim_columns_init(&group->columns, count, err) < 0)
+		return -1;
+	size_t at = 0;
+	for (size_t i = 0; i < trace->count; i++) {
+		uint32_t route = trace->route ? trace->route[i] : 0;
+		if (!member[route])
+			continue;
+		group->columns.arrival_ns[at] = trace->arrival_ns[i];
+		group->columns.service_ns[at] = trace->service_ns[i];
+		group->columns.need_bytes[at] = trace->need_bytes[i];
+		group->columns.route[at] = route;
+		group->columns.origin[at] = (uint32_t)i;
+		at++;
+	}
+	group->trace = group->columns.trace;
+	group->trace.route_count = trace->route_count;
+	return 0;
+}
+
+/* ---- sizes worth trying ------------------------------------------------------ */
+
+static uint64_t pages_of(uint64_t bytes)
+{
+	uint64_t pages = bytes / LIMITS_PAGE_BYTES + (bytes % LIMITS_PAGE_BYTES != 0);
+	return pages ? pages : 1;
+}
+
+/* Exact to 64 pages, then sixteen bins to a doubling. */
+static size_t size_bin(uint64_t pages)
+{
+	if (pages < 64)
+		return pages;
+	unsigned exponent = 63 - (unsigned)__builtin_clzll(pages);
+	return 64 + (size_t)(exponent - 6) * 16 + ((pages >> (exponent - 4)) & 15);
+}
+
+/* Keeps `keep` of n values at even distances, the last one always. */
+static size_t thin_u64(uint64_t *values, size_t n, size_t keep)
+{
+	if (n <= keep)
+		return n;
+	for (size_t i = 0; i < keep; i++)
+		values[i] = values[(i + 1) * n / keep - 1];
+	return keep;
+}
+
+/*
+ * In each bin the greatest need, in whole pages, is a size: nothing between two
+ * needs is worth its memory. All of them where few needs are above, since there
+ * the target decides; below only a few, for the frontier.
+ */
+static void sizes_choose(struct group *group, double target, uint64_t requests_all)
+{
+	uint64_t *most = calloc(SIZE_BINS, sizeof(uint64_t)),
+		 *in = calloc(SIZE_BINS, sizeof(uint64_t));
+	uint64_t *fine = calloc(2 * SIZE_BINS, sizeof(uint64_t)), *coarse = fine + SIZE_BINS;
+	group->ask.size_count = 0;
+	if (!most || !in || !fine)
+		goto out;
+	for (size_t i = 0; i < group->trace.count; i++) {
+		uint64_t pages = pages_of(group->trace.need_bytes[i]);
+		size_t bin = size_bin(pages);
+		in[bin]++;
+		most[bin] = pages > most[bin] ? pages : most[bin];
+	}
+	uint64_t above = group->trace.count, last_above = above;
+	double tight = 4 * target * (double)requests_all + 8;
+	size_t fine_count = 0, coarse_count = 0;
+	for (size_t bin = 0; bin < SIZE_BINS; bin++) {
+		if (!in[bin])
+			continue;
+		above -= in[bin];
+		uint64_t size = most[bin] * LIMITS_PAGE_BYTES;
+		if ((double)above <= tight)
+			fine[fine_count++] = size;
+		else if (above < last_above / 2) {
+			coarse[coarse_count++] = size;
+			last_above = above;
+		}
+	}
+	fine_count = thin_u64(fine, fine_count, GROUP_SIZES - 8);
+	coarse_count = thin_u64(coarse, coarse_count, 8);
+	memcpy(group->size, coarse, coarse_count * sizeof(uint64_t));
+	memcpy(group->size + coarse_count, fine, fine_count * sizeof(uint64_t));
+	group->ask.size_count = coarse_count + fine_count;
+out:
+	free(most);
+	free(in);
+	free(fine);
+}
+
+/* ---- counts worth trying ------------------------------------------------------- */
+
+/* Plays the requests with buckets enough for all; fills slots and overlap. */
+static int slots_find(struct group *group, unsigned threads, uint32_t **slot, struct err *err)
+{
+	static const uint64_t any_size = UINT64_MAX;
+	double guess = group->load.offered + 8 * sqrt(group->load.offered) + 16;
+	uint32_t enough = 64;
+	while (enough < guess && enough < GRID_COUNTS_MAX)
+		enough *= 2;
+	for (;;) {
+		struct grid grid;
+		struct grid_ask ask = {.sizes = &any_size,
+				       .size_count = 1,
+				       .counts = &enough,
+				       .count_count = 1,
+				       .threads = threads,
+				       .keep_slots = true};
+		if (grid_run(&group->trace, &ask, &grid, err) < 0)
+			return -1;
+		if (grid_at(&grid, 0, 0).rejected_503 == 0 || enough == GRID_COUNTS_MAX) {
+			*slot = grid.slot;
+			grid.slot = NULL;
+			grid_release(&grid);
+			break;
+		}
+		grid_release(&grid);
+		enough *= 4;
+		if (enough > GRID_COUNTS_MAX)
+			enough = GRID_COUNTS_MAX;
+	}
+	group->overlap = 1;
+	for (size_t i = 0; i < group->trace.count; i++)
+		group->overlap = (*slot)[i] > group->overlap ? (*slot)[i] : group->overlap;
+	if (group->overlap > GRID_COUNTS_MAX)
+		return err_set(err, "more than %d requests overlap: that is beyond the planner",
+			       GRID_COUNTS_MAX);
+	return 0;
+}
+
+static void counts_choose(struct group *group, uint32_t least, double target,
+			  uint64_t requests_all)
+{
+	const struct evidence *e = &group->evidence;
+	double tight = 4 * target * (double)requests_all + 8;
+	uint32_t low = group->overlap;
+	while (low > least && (double)e->rejected[low - 1] <= tight)
+		low--;
+	if (low < least)
+		low = least;
+	size_t n = 0;
+	/* Below, counts that refuse up to a third, for the frontier. */
+	enum { COARSE = 16 };
+	uint32_t coarse = low;
+	while (coarse > least && e->rejected[coarse - 1] <= group->trace.count / 3)
+		coarse--;
+	for (uint32_t i = 0; i < COARSE && coarse < low; i++) {
+		uint32_t c = coarse + (uint32_t)((uint64_t)(low - coarse) * i / COARSE);
+		if (n == 0 || group->count[n - 1] < c)
+			group->count[n++] = c;
+	}
+	uint32_t high = group->overlap > low ? group->overlap : low;
+	uint32_t span = high - low + 1, fine = GROUP_COUNTS - COARSE;
+	fine = span < fine ? span : fine;
+	for (uint32_t i = 0; i < fine; i++) {
+		uint32_t c = high - (uint32_t)((uint64_t)(span - 1) * (fine - 1 - i) /
+					       (fine > 1 ? fine - 1 : 1));
+		if (n == 0 || group->count[n - 1] < c)
+			group->count[n++] = c;
+	}
+	group->ask.count_count = n;
+}
+
+/* Variance over mean of the number of requests under way, seen at arrivals of
+ * a constant clock: 4096 instants. */
+static double peakedness(const struct sim_trace *trace)
+{
+	enum { INSTANTS = 4096 };
+	if (trace->count == 0)
+		return 1;
+	uint64_t first = (uint64_t)trace->arrival_ns[0];
+	uint64_t span = (uint64_t)trace->arrival_ns[trace->count - 1] - first;
+	if (span < INSTANTS)
+		return 1;
+	int64_t change[INSTANTS + 1] = {0};
+	/* Request i is seen at instants k with arrival <= first + k span / N < departure. */
+	for (size_t i = 0; i < trace->count; i++) {
+		unsigned __int128 a = (uint64_t)trace->arrival_ns[i] - first;
+		unsigned __int128 d = a + (uint64_t)trace->service_ns[i];
+		uint64_t from = (uint64_t)((a * INSTANTS + span - 1) / span);
+		unsigned __int128 until = (d * INSTANTS + span - 1) / span;
+		if (from >= INSTANTS)
+			continue;
+		change[from]++;
+		change[until < INSTANTS ? (uint64_t)until : INSTANTS]--;
+	}
+	double sum = 0, squares = 0, skip = INSTANTS / 16;
+	int64_t busy = 0;
+	for (int k = 0; k < INSTANTS; k++) {
+		busy += change[k];
+		if (k < skip) /* a recording begins with nothing under way */
+			continue;
+		sum += (double)busy;
+		squares += (double)busy * (double)busy;
+	}
+	double n = INSTANTS - skip, mean = sum / n;
+	return mean > 0 ? (squares / n - mean * mean) / mean : 1;
+}
+
+/* ---- options -------------------------------------------------------------------- */
+
+static int by_bytes(const void *a, const void *b)
+{
+	const struct option *x = a, *y = b;
+	if (x->bytes != y->bytes)
+		return x->bytes < y->bytes ? -1 : 1;
+	double p = x->rejected + x->above, q = y->rejected + y->above;
+	if (p != q)
+		return p < q ? -1 : 1;
+	return x->size_index < y->size_index ? -1 : x->size_index > y->size_index;
+}
+
+static int options_make(struct group *group, double confidence, struct err *err)
+{
+	size_t sizes = group->ask.size_count, counts = group->ask.count_count;
+	group->option = calloc(sizes * counts, sizeof(*group->option));
+	if (!group->option)
+		return err_set(err, "no memory for %zu candidates", sizes * counts);
+	size_t n = 0;
+	for (uint32_t c = 0; c < counts; c++) {
+		for (uint32_t s = 0; s < sizes; s++) {
+			struct option *o = &group->option[n];
+			*o = (struct option){.count_index = c, .size_index = s};
+			uint64_t each =
+				group->size[s] + group->stack_bytes + LIMITS_BUCKET_META_BYTES;
+			if (__builtin_mul_overflow(each, group->count[c], &o->bytes))
+				continue;
+			o->rate = rate_of(&group->grid, &group->ask, &group->evidence, c, s,
+					  confidence);
+			double n_requests = (double)group->trace.count;
+			o->rejected = o->rate.rate * n_requests;
+			o->above = (o->rate.high - o->rate.rate) * n_requests;
+			n++;
+		}
+	}
+	qsort(group->option, n, sizeof(*group->option), by_bytes);
+	/* Only what has a lower upper end than everything cheaper. */
+	double best = INFINITY;
+	for (size_t i = 0; i < n; i++) {
+		double upper = group->option[i].rejected + group->option[i].above;
+		if (upper < best) {
+			best = upper;
+			group->option[group->option_count++] = group->option[i];
+		}
+	}
+	return 0;
+}
+
+static uint64_t stack_of(const struct planner_ask *ask, const bool *member)
+{
+	uint64_t stack = ask->base->stack_bytes;
+	size_t routes = ask->trace->route_count ? ask->trace->route_count : 1;
+	for (size_t r = 0; ask->stack_bytes && r < routes; r++) {
+		if (member[r] && ask->stack_bytes[r] > stack)
+			stack = ask->stack_bytes[r];
+	}
+	return stack;
+}
+
+static int group_fill(struct group *group, const struct sim_trace *trace,
+		      const struct planner_ask *ask, struct err *err)
+{
+	uint32_t *slot = NULL;
+	group->load = sim_trace_load(&group->trace);
+	group->peakedness = peakedness(&group->trace);
+	sizes_choose(group, ask->target, trace->count);
+	if (group->ask.size_count == 0)
+		return err_set(err, "no memory to choose sizes");
+	group->ask.sizes = group->size;
+	group->ask.counts = group->count;
+	group->ask.threads = ask->threads;
+	group->ask.batches = GRID_BATCHES;
+	if (slots_find(group, ask->threads, &slot, err) < 0) {
+		free(slot);
+		return -1;
+	}
+	struct grid slots = {.slot = slot, .requests = group->trace.count};
+	struct grid_ask slots_ask = group->ask;
+	slots_ask.counts = &group->overlap;
+	slots_ask.count_count = 1;
+	int result = evidence_init(&group->evidence, &group->trace, &slots, &slots_ask, err);
+	free(slot);
+	if (result < 0)
+		return -1;
+	counts_choose(group, ask->base->threads ? ask->base->threads : 1, ask->target,
+		      trace->count);
+	if (grid_run(&group->trace, &group->ask, &group->grid, err) < 0)
+		return -1;
+	return options_make(group, ask->confidence, err);
+}
+
+int group_init(struct group *group, const struct sim_trace *trace, const bool *member,
+	       const struct planner_ask *ask, struct err *err)
+{
+	*group = (struct group){.stack_bytes = stack_of(ask, member)};
+	if (requests_take(group, trace, member, err) < 0 ||
+	    group_fill(group, trace, ask, err) < 0) {
+		group_release(group);
+		return -1;
+	}
+	return 0;
+}
+
+void group_release(struct group *group)
+{
+	sim_columns_release(&group->columns);
+	grid_release(&group->grid);
+	evidence_release(&group->evidence);
+	free(group->option);
+	*group = (struct group){0};
+}
+
+void group_describe(const struct group *group, const struct option *option,
+		    struct planner_class *class)
+{
+	*class = (struct planner_class){
+		.size_bytes = group->size[option->size_index],
+		.stack_bytes = group->stack_bytes,
+		.count = group->count[option->count_index],
+		.requests = group->trace.count,
+		.outcome = grid_at(&group->grid, option->count_index, option->size_index),
+		.rate = option->rate,
+		.load = group->load,
+		.peakedness = group->peakedness,
+		.overlap = group->overlap,
+	};
+	uint32_t less = class->count - 1;
+	if (less <= group->evidence.count_max) {
+		class->less_rejected = group->evidence.rejected[less];
+		class->less_clusters = group->evidence.clusters[less];
+	}
+	for (size_t i = 0; i < group->trace.count; i++) {
+		uint64_t need = group->trace.need_bytes[i];
+		uint32_t route = group->trace.route ? group->trace.route[i] : 0;
+		if (need <= class->size_bytes && need >= class->size_need) {
+			class->size_need = need;
+			class->size_route = route;
+		}
+		if (need >= class->need_max) {
+			class->need_max = need;
+			class->need_max_route = route;
+		}
+	}
+}

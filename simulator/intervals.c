@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+#include "simulator/sim.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double CLUSTER_GAP_SERVICES = 3;
+
+/*
+ * Counts clusters for all thresholds in one pass. An event of height h is a
+ * rejection at every threshold below h; it opens a cluster there unless an event
+ * at least that high came within the gap before it. So with M the greatest
+ * height within the gap, it opens one at thresholds M..h-1. The queue holds the
+ * events that may still be the greatest: times ascend, heights fall.
+ */
+struct recent {
+	uint64_t time;
+	uint32_t height;
+};
+
+struct cluster_count {
+	struct recent *queue; /* ring of `room` */
+	size_t room, head, length;
+	int64_t *step; /* clusters(threshold) is the running sum of step */
+	uint64_t gap;
+};
+
+static int cluster_count_init(struct cluster_count *c, uint32_t heights, double gap_ns)
+{
+	*c = (struct cluster_count){.room = (size_t)heights + 2};
+	c->gap = gap_ns < 1.8e19 ? (uint64_t)gap_ns : UINT64_MAX;
+	c->queue = calloc(c->room, sizeof(*c->queue));
+	c->step = calloc((size_t)heights + 2, sizeof(*c->step));
+	return c->queue && c->step ? 0 : -1;
+}
+
+static void cluster_count_release(struct cluster_count *c)
+{
+	free(c->queue);
+	free(c->step);
+}
+
+static struct recent *recent_at(struct cluster_count *c, size_t i)
+{
+	size_t at = c->head + i;
+	return &c->queue[at < c->room ? at : at - c->room];
+}
+
+static void cluster_count_add(struct cluster_count *c, uint64_t time, uint32_t height)
+{
+	while (c->length && time - recent_at(c, 0)->time > c->gap) {
+		c->head = c->head + 1 < c->room ? c->head + 1 : 0;
+		c->length--;
+	}
+	uint32_t greatest = c->length ? recent_at(c, 0)->height : 0;
+	if (height > greatest) {
+		c->step[greatest]++;
+		c->step[height]--;
+	}
+	while (c->length && recent_at(c, c->length - 1)->height <= height)
+		c->length--;
+	assert(c->length < c->room);
+	c->length++;
+	*recent_at(c, c->length - 1) = (struct recent){time, height};
+}
+
+static void cluster_count_sum(const struct cluster_count *c, uint64_t *clusters, size_t count)
+{
+	int64_t sum = 0;
+	for (size_t i = 0; i < count; i++) {
+		sum += c->step[i];
+		clusters[i] = (uint64_t)sum;
+	}
+}
+
+static int by_size(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+/* The sizes asked for and the powers of two up to the greatest need. */
+static int sizes_make(struct evidence *e, const struct grid_ask *ask, uint64_t need_max)
+{
+	e->sizes = calloc(ask->size_count + 64, sizeof(uint64_t));
+	if (!e->sizes)
+		return -1;
+	memcpy(e->sizes, ask->sizes, ask->size_count * sizeof(uint64_t));
+	size_t n = ask->size_count;
+	for (int bit = 4; bit < 63 && (UINT64_C(1) << bit) < need_max; bit++)
+		e->sizes[n++] = UINT64_C(1) << bit;
+	qsort(e->sizes, n, sizeof(uint64_t), by_size);
+	for (size_t i = 0; i < n; i++) {
+		if (e->size_count == 0 || e->sizes[i] != e->sizes[e->size_count - 1])
+			e->sizes[e->size_count++] = e->sizes[i];
+	}
+	return 0;
+}
+
+static uint32_t sizes_below(const struct evidence *e, uint64_t need)
+{
+	size_t low = 0, high = e->size_count;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (e->sizes[middle] < need)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return (uint32_t)low;
+}
+
+static int evidence_fill(struct evidence *e, const struct sim_trace *trace,
+			 const uint32_t *slot)
+{
+	struct cluster_count busy = {0}, big = {0};
+	uint32_t heights = e->count_max + 1;
+	if (cluster_count_init(&busy, heights, e->gap_ns) < 0 ||
+	    cluster_count_init(&big, (uint32_t)e->size_count, e->gap_ns) < 0) {
+		cluster_count_release(&busy);
+		cluster_count_release(&big);
+		return -1;
+	}
+	for (size_t i = 0; i < trace->count; i++) {
+		uint64_t t = (uint64_t)trace->arrival_ns[i];
+		uint32_t below = sizes_below(e, trace->need_bytes[i]);
+		cluster_count_add(&busy, t, slot[i]);
+		/* An event of height 0 changes nothing: most needs are below most sizes. */
+		if (below > 0) {
+			cluster_count_add(&big, t, below);
+			e->oversize[below - 1]++;
+		}
+		e->rejected[slot[i] - 1]++;
+	}
+	/* rejected[c] so far: arrivals in slot c + 1; a slot above c is rejected. */
+	for (uint32_t c = e->count_max; c-- > 0;)
+		e->rejected[c] += e->rejected[c + 1];
+	for (size_t s = e->size_count - 1; s-- > 0;)
+		e->oversize[s] += e->oversize[s + 1];
+	cluster_count_sum(&busy, e->clusters, (size_t)e->count_max + 1);
+	cluster_count_sum(&big, e->oversize_clusters, e->size_count);
+	cluster_count_release(&busy);
+	cluster_count_release(&big);
+	return 0;
+}
+
+int evidence_init(struct evidence *evidence, const struct sim_trace *trace,
+		  const struct grid *grid, const struct grid_ask *ask, struct err *err)
+{
+	assert(grid->slot && grid->requests == trace->count);
+	struct sim_load load = sim_trace_load(trace);
+	*evidence = (struct evidence){
+		.requests = trace->count,
+		.gap_ns = CLUSTER_GAP_SERVICES * load.service_mean_ns,
+		.count_max = ask->counts[ask->count_count - 1],
+	};
+	size_t counts = (size_t)evidence->count_max + 1;
+	evidence->rejected = calloc(counts, sizeof(uint64_t));
+	evidence->clusters = calloc(counts, sizeof(uint64_t));
+	if (sizes_make(evidence, ask, load.need_max_bytes) == 0) {
+		evidence->oversize = calloc(evidence->size_count, sizeof(uint64_t));
+		evidence->oversize_clusters = calloc(evidence->size_count, sizeof(uint64_t));
+	}
+	if (!evidence->rejected || !evidence->clusters || !evidence->oversize ||
+	    !evidence->oversize_clusters || evidence_fill(evidence, trace, grid->slot) < 0) {
+		evidence_release(evidence);
+		return err_set(err, "no memory to count the clusters of %zu requests",
+			       trace->count);
+	}
+	return 0;
+}
+
+void evidence_release(struct evidence *evidence)
+{
+	free(evidence->rejected);
+	free(evidence->clusters);
+	free(evidence->sizes);
+	free(evidence->oversize);
+	free(evidence->oversize_clusters);
+	*evidence = (struct evidence){0};
+}
+
+/*
+ * Mean rejections per cluster at the greatest threshold <= `at` that has
+ * clusters enough; failing that, where there are most of them. Thresholds that
+ * refuse more than a tenth of all say nothing of rare rejections.
+ */
+static double cluster_size_at(const uint64_t *rejected, const uint64_t *clusters, size_t at,
+			      uint64_t requests, bool *thin)
+{
+	size_t best = at;
+	for (size_t i = at + 1; i-- > 0;) {
+		if (rejected[i] > requests / 10)
+			break;
+		if (clusters[i] > clusters[best])
+			best = i;
+		if (clusters[i] >= INTERVAL_CLUSTERS_LEAST)
+			break;
+	}
+	*thin = clusters[best] < INTERVAL_CLUSTERS_LEAST;
+	return clusters[best] ? (double)rejected[best] / (double)clusters[best] : 1;
+}
+
+/* So many rejections that their clusters run into each other. */
+static size_t batches_hit(const struct grid *grid, size_t count_index, size_t size_index)
+{
+	size_t hit = 0;
+	for (size_t b = 0; b < grid->batches; b++) {
+		struct grid_outcome out = grid_batch_at(grid, b, count_index, size_index);
+		hit += out.rejected_500 + out.rejected_503 > 0;
+	}
+	return hit;
+}
+
+/* Variance of the means of consecutive batches; Student's t for their number. */
+static void interval_by_batches(const struct grid *grid, size_t count_index, size_t size_index,
+				struct rate *rate)
+{
+	double sum = 0, squares = 0, n = (double)grid->batches;
+	for (size_t b = 0; b < grid->batches; b++) {
+		struct grid_outcome out = grid_batch_at(grid, b, count_index, size_index);
+		double x = (double)(out.rejected_500 + out.rejected_503) / (double)out.offered;
+		sum += x;
+		squares += x * x;
+	}
+	double mean = sum / n;
+	double variance = (squares - n * mean * mean) / (n - 1);
+	double half = student_t(rate->confidence, n - 1) * sqrt(fmax(variance, 0) / n);
+	rate->by_batches = true;
+	rate->low = fmax(rate->rate - half, 0);
+	rate->high = fmin(rate->rate + half, 1);
+}
+
+static void interval_by_clusters(uint64_t requests, uint64_t busy, double busy_size,
+				 uint64_t big, double big_size, struct rate *rate)
+{
+	double tail = (1 - rate->confidence) / 2, n = (double)requests;
+	/* Two sources of rejections: all clusters as large as the larger kind, or each
+	 * kind with half of the doubt, whichever says less. */
+	double larger = fmax(busy_size, big_size);
+	double together = poisson_upper(busy + big, 1 - tail) * larger;
+	double apart = poisson_upper(busy, 1 - tail / 2) * busy_size +
+		       poisson_upper(big, 1 - tail / 2) * big_size;
+	rate->high = fmin(fmin(together, apart) / n, 1);
+	rate->high = fmax(rate->high, rate->rate);
+	/* A cluster has at least one rejection. */
+	rate->low = fmin(poisson_lower(busy + big, 1 - tail) / n, rate->rate);
+}
+
+struct rate rate_of(const struct grid *grid, const struct grid_ask *ask,
+		    const struct evidence *evidence, size_t count_index, size_t size_index,
+		    double confidence)
+{
+	struct grid_outcome out = grid_at(grid, count_index, size_index);
+	struct rate rate = {.confidence = confidence, .high = 1};
+	if (out.offered == 0) {
+		rate.thin = true;
+		return rate;
+	}
+	uint64_t rejected = out.rejected_500 + out.rejected_503;
+	rate.rate = (double)rejected / (double)out.offered;
+	size_t count = ask->counts[count_index];
+	if (count > evidence->count_max)
+		count = evidence->count_max;
+	size_t size = sizes_below(evidence, ask->sizes[size_index]);
+	uint64_t busy = evidence->clusters[count], big = evidence->oversize_clusters[size];
+	bool busy_thin, big_thin;
+	double busy_size = cluster_size_at(evidence->rejected, evidence->clusters, count,
+					   evidence->requests, &busy_thin);
+	double big_size = cluster_size_at(evidence->oversize, evidence->oversize_clusters, size,
+					  evidence->requests, &big_thin);
+	rate.clusters = busy + big;
+	rate.cluster_size = fmax(busy_size, big_size);
+	rate.thin = busy_thin || big_thin;
+	bool many = rate.clusters >= INTERVAL_CLUSTERS_LEAST ||
+		    batches_hit(grid, count_index, size_index) >= grid->batches * 7 / 8;
+	if (many && grid->batches >= 20)
+		interval_by_batches(grid, count_index, size_index, &rate);
+	else
+		interval_by_clusters(out.offered, busy, busy_size, big, big_size, &rate);
+	return rate;
+}
+
+double rate_requests_needed(double target, double confidence, double cluster_size)
+{
+	return ceil(poisson_upper(0, 1 - (1 - confidence) / 2) * cluster_size / target);
+}

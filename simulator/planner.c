@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Chooses classes. Routes are put in order of their greatest need and merged to
+ * a handful of neighbours; every way of cutting that row into at most so many
+ * runs is tried, each run being a class with candidates of its own (group.h).
+ * For a given cut the classes' candidates are chosen together: at a price of so
+ * many bytes per request refused each class takes its cheapest, the price is
+ * found by bisection, and what slack is left is spent class by class.
+ *
+ * Upper ends of classes add as independent errors do: the estimates in sum, the
+ * distances to their upper ends in the root of their squares.
+ */
+#include "simulator/group.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GROUPS_TRIED = 8, PARETO_MAX = 4096, PARETO_KEPT = 32 };
+
+struct choice {
+	uint32_t classes;
+	uint32_t first[PLANNER_CLASSES_MAX + 1]; /* group runs: first[i] .. first[i+1] */
+	uint32_t option[PLANNER_CLASSES_MAX];
+	uint64_t bytes;
+	double upper; /* requests refused, at the upper end */
+	bool valid;
+};
+
+struct planner {
+	const struct planner_ask *ask;
+	struct planner_result *result;
+	size_t route_count;
+	uint32_t *group_of; /* by route */
+	uint32_t groups;
+	struct group *run[GROUPS_TRIED][GROUPS_TRIED + 1]; /* [first][end] */
+	uint64_t fixed_bytes;     /* of the bound, beside the classes */
+	double allowed;           /* requests that may be refused */
+	struct choice cheapest;   /* meets the target */
+	struct choice safest;     /* lowest upper end of all */
+	struct choice affordable; /* lowest upper end within the memory */
+	struct planner_point *point;
+	size_t point_count;
+};
+
+/* ---- groups of routes -------------------------------------------------------- */
+
+struct route_sum {
+	uint32_t route;
+	uint64_t requests, need_max;
+};
+
+static int by_need(const void *a, const void *b)
+{
+	const struct route_sum *x = a, *y = b;
+	if (x->need_max != y->need_max)
+		return x->need_max < y->need_max ? -1 : 1;
+	return x->route < y->route ? -1 : x->route > y->route;
+}
+
+/* Cuts the ordered routes where needs jump most, into at most `most` groups. */
+static void routes_cut(struct planner *p, const struct route_sum *sum, size_t n, uint32_t most)
+{
+	bool *cut = calloc(n + 1, sizeof(*cut));
+	p->groups = 1;
+	for (; cut && p->groups < most; p->groups++) {
+		size_t best = 0;
+		double jump = 0;
+		for (size_t i = 1; i < n; i++) {
+			double ratio = ((double)sum[i].need_max + 4096) /
+				       ((double)sum[i - 1].need_max + 4096);
+			if (!cut[i] && ratio > jump && ratio > 1.01) {
+				jump = ratio;
+				best = i;
+			}
+		}
+		if (best == 0)
+			break;
+		cut[best] = true;
+	}
+	uint32_t group = 0;
+	for (size_t i = 0; i < n; i++) {
+		group += cut && i && cut[i];
+		p->group_of[sum[i].route] = group;
+	}
+	free(cut);
+}
+
+static int groups_make(struct planner *p, struct err *err)
+{
+	const struct sim_trace *trace = p->ask->trace;
+	p->route_count = trace->route && trace->route_count ? trace->route_count : 1;
+	struct route_sum *sum = calloc(p->route_count, sizeof(*sum));
+	p->group_of = calloc(p->route_count, sizeof(*p->group_of));
+	if (!sum || !p->group_of) {
+		free(sum);
+		return err_set(err, "out of memory");
+	}
+	for (size_t r = 0; r < p->route_count; r++)
+		sum[r].route = (uint32_t)r;
+	for (size_t i = 0; i < trace->count; i++) {
+		struct route_sum *s = &sum[trace->route ? trace->route[i] : 0];
+		s->requests++;
+		if (trace->need_bytes[i] > s->need_max)
+			s->need_max = trace->need_bytes[i];
+	}
+	/* A route without requests (after thinning) goes with the smallest. */
+	qsort(sum, p->route_count, sizeof(*sum), by_need);
+	size_t none = 0;
+	while (none < p->route_count && sum[none].requests == 0)
+		none++;
+	uint32_t most = p->ask->classes > 1 ? GROUPS_TRIED : 1;
+	routes_cut(p, sum + none, p->route_count - none, most);
+	for (size_t i = 0; i < none; i++)
+		p->group_of[sum[i].route] = 0;
+	free(sum);
+	return 0;
+}
+
+static int runs_make(struct planner *p, struct err *err)
+{
+	bool *member = calloc(p->route_count, sizeof(*member));
+	int result = member ? 0 : err_set(err, "out of memory");
+	for (uint32_t first = 0; result == 0 && first < p->groups; first++) {
+		for (uint32_t end = first + 1; result == 0 && end <= p->groups; end++) {
+			/* A single class is all there is room for: only the whole row. */
+			if (p->ask->classes == 1 && end - first != p->groups)
+				continue;
+			for (size_t r = 0; r < p->route_count; r++)
+				member[r] = p->group_of[r] >= first && p->group_of[r] < end;
+			struct group *group = calloc(1, sizeof(*group));
+			if (!group) {
+				result = err_set(err, "out of memory");
+				break;
+			}
+			result = group_init(group, p->ask->trace, member, p->ask, err);
+			if (result < 0)
+				free(group);
+			else
+				p->run[first][end] = group;
+		}
+	}
+	free(member);
+	return result;
+}
+
+/* ---- choosing options for one cut ---------------------------------------------- */
+
+static const struct group *choice_group(const struct planner *p, const struct choice *c,
+					uint32_t class)
+{
+	return p->run[c->first[class]][c->first[class + 1]];
+}
+
+static const struct option *choice_option(const struct planner *p, const struct choice *c,
+					  uint32_t class)
+{
+	return &choice_group(p, c, class)->option[c->option[class]];
+}
+
+static void choice_sum(const struct planner *p, struct choice *c)
+{
+	double rejected = 0, squares = 0;
+	c->bytes = p->fixed_bytes;
+	for (uint32_t k = 0; k < c->classes; k++) {
+		const struct option *o = choice_option(p, c, k);
+		c->bytes += o->bytes;
+		rejected += o->rejected;
+		squares += o->above * o->above;
+	}
+	c->upper = rejected + sqrt(squares);
+	c->valid = true;
+}
+
+/* Each class's cheapest when a refused request costs `price` bytes. */
+static void choice_at_price(const struct planner *p, struct choice *c, double price)
+{
+	for (uint32_t k = 0; k < c->classes; k++) {
+		const struct group *g = choice_group(p, c, k);
+		double best = INFINITY;
+		for (uint32_t i = 0; i < g->option_count; i++) {
+			const struct option *o = &g->option[i];
+			double cost = (double)o->bytes + price * (o->rejected + o->above);
+			if (cost < best) {
+				best = cost;
+				c->option[k] = i;
+			}
+		}
+	}
+	choice_sum(p, c);
+}
+
+static void point_add(struct planner *p, const struct choice *c)
+{
+	if (p->point_count == PARETO_MAX)
+		return;
+	struct planner_point *point = &p->point[p->point_count++];
+	*point = (struct planner_point){.bound_bytes = c->bytes, .class_count = c->classes};
+	double n = (double)p->ask->trace->count;
+	point->rate_high = fmin(c->upper / n, 1);
+	for (uint32_t k = 0; k < c->classes; k++) {
+		const struct group *g = choice_group(p, c, k);
+		const struct option *o = choice_option(p, c, k);
+		point->rejection_rate += o->rejected / n;
+		point->size_bytes[k] = g->size[o->size_index];
+		point->count[k] = g->count[o->count_index];
+	}
+}
+
+static void keep_better(struct choice *kept, const struct choice *c, bool by_upper)
+{
+	bool better = !kept->valid;
+	if (kept->valid && by_upper)
+		better = c->upper < kept->upper ||
+			 (c->upper == kept->upper && c->bytes < kept->bytes);
+	else if (kept->valid)
+		better = c->bytes < kept->bytes ||
+			 (c->bytes == kept->bytes && c->upper < kept->upper);
+	if (better)
+		*kept = *c;
+}
+
+static void choice_consider(struct planner *p, const struct choice *c)
+{
+	uint64_t memory = p->ask->memory_bytes;
+	keep_better(&p->safest, c, true);
+	if (c->upper <= p->allowed)
+		keep_better(&p->cheapest, c, false);
+	if (memory && c->bytes <= memory)
+		keep_better(&p->affordable, c, true);
+}
+
+/* Spends what the target still allows: the saving that is largest, again and
+ * again, until every cheaper option would break it. */
+static void choice_trim(struct planner *p, struct choice *c)
+{
+	for (;;) {
+		struct choice best = *c;
+		for (uint32_t k = 0; k < c->classes; k++) {
+			for (uint32_t i = 0; i < c->option[k]; i++) {
+				struct choice next = *c;
+				next.option[k] = i;
+				choice_sum(p, &next);
+				if (next.upper <= p->allowed && next.bytes < best.bytes)
+					best = next;
+			}
+		}
+		if (best.bytes == c->bytes)
+			return;
+		*c = best;
+	}
+}
+
+static void cut_single(struct planner *p, struct choice *c)
+{
+	const struct group *g = choice_group(p, c, 0);
+	for (c->option[0] = 0; c->option[0] < g->option_count; c->option[0]++) {
+		choice_sum(p, c);
+		choice_consider(p, c);
+		point_add(p, c);
+	}
+}
+
+static void cut_try(struct planner *p, struct choice *c)
+{
+	if (c->classes == 1) {
+		cut_single(p, c);
+		return;
+	}
+	double low = -8, high = 60; /* log2 of the price in bytes */
+	enum { SWEEP = 24, STEPS = 30 };
+	for (int i = 0; i <= SWEEP; i++) {
+		choice_at_price(p, c, exp2(low + (high - low) * i / SWEEP));
+		choice_consider(p, c);
+		point_add(p, c);
+	}
+	if (c->upper > p->allowed)
+		return;
+	for (int i = 0; i < STEPS; i++) {
+		double middle = (low + high) / 2;
+		choice_at_price(p, c, exp2(middle));
+		choice_consider(p, c);
+		if (c->upper <= p->allowed)
+			high = middle;
+		else
+			low = middle;
+	}
+	choice_at_price(p, c, exp2(high));
+	choice_trim(p, c);
+	choice_consider(p, c);
+	point_add(p, c);
+}
+
+/* All cuts of groups [from, groups) into what classes are left. */
+static void cuts_try(struct planner *p, struct choice *c, uint32_t from)
+{
+	if (from == p->groups) {
+		struct choice copy = *c;
+		cut_try(p, &copy);
+		return;
+	}
+	if (c->classes == p->ask->classes)
+		return;
+	for (uint32_t end = from + 1; end <= p->groups; end++) {
+		if (!p->run[from][end])
+			continue;
+		c->first[c->classes] = from;
+		c->first[c->classes + 1] = end;
+		c->classes++;
+		cuts_try(p, c, end);
+		c->classes--;
+	}
+}
+
+/* ---- the answer ------------------------------------------------------------------- */
+
+static int point_compare(const void *a, const void *b)
+{
+	const struct planner_point *x = a, *y = b;
+	if (x->bound_bytes != y->bound_bytes)
+		return x->bound_bytes < y->bound_bytes ? -1 : 1;
+	return x->rate_high < y->rate_high ? -1 : x->rate_high > y->rate_high;
+}
+
+static void pareto_make(struct planner *p)
+{
+	struct planner_result *r = p->result;
+	qsort(p->point, p->point_count, sizeof(*p->point), point_compare);
+	double best = INFINITY;
+	size_t n = 0;
+	for (size_t i = 0; i < p->point_count; i++) {
+		/* A gain of less than one part in a hundred is no other plan. */
+		if (p->point[i].rate_high < best * 0.99) {
+			best = p->point[i].rate_high;
+			p->point[n++] = p->point[i];
+		}
+	}
+	if (n > PARETO_KEPT) {
+		for (size_t i = 0; i < PARETO_KEPT; i++)
+			p->point[i] = p->point[(i + 1) * n / PARETO_KEPT - 1];
+		n = PARETO_KEPT;
+	}
+	r->pareto = p->point;
+	r->pareto_count = n;
+	p->point = NULL;
+}
+
+/* order[i] = the class of the cut that comes i-th by size. */
+static void order_by_size(const struct planner *p, const struct choice *c,
+			  uint32_t order[PLANNER_CLASSES_MAX])
+{
+	for (uint32_t k = 0; k < c->classes; k++) {
+		uint64_t size = choice_group(p, c, k)->size[choice_option(p, c, k)->size_index];
+		uint32_t at = k;
+		for (; at > 0; at--) {
+			uint32_t before = order[at - 1];
+			if (choice_group(p, c, before)
+				    ->size[choice_option(p, c, before)->size_index] <= size)
+				break;
+			order[at] = before;
+		}
+		order[at] = k;
+	}
+}
+
+static int choice_publish(struct planner *p, const struct choice *c, struct err *err)
+{
+	struct planner_result *r = p->result;
+	r->class_of_route = calloc(p->route_count, sizeof(uint32_t));
+	if (!r->class_of_route)
+		return err_set(err, "out of memory");
+	uint32_t order[PLANNER_CLASSES_MAX], place[PLANNER_CLASSES_MAX];
+	order_by_size(p, c, order);
+	double n = (double)p->ask->trace->count, squares_low = 0;
+	r->rate = (struct rate){.confidence = p->ask->confidence, .by_batches = true};
+	for (uint32_t i = 0; i < c->classes; i++) {
+		const struct option *o = choice_option(p, c, order[i]);
+		struct planner_class *class = &r->class[i];
+		place[order[i]] = i;
+		group_describe(choice_group(p, c, order[i]), o, class);
+		r->outcome.offered += class->outcome.offered;
+		r->outcome.rejected_500 += class->outcome.rejected_500;
+		r->outcome.rejected_503 += class->outcome.rejected_503;
+		double below = o->rejected - o->rate.low * (double)class->requests;
+		squares_low += below * below;
+		r->rate.clusters += o->rate.clusters;
+		r->rate.cluster_size = fmax(r->rate.cluster_size, o->rate.cluster_size);
+		r->rate.by_batches &= o->rate.by_batches;
+		r->rate.thin |= o->rate.thin;
+	}
+	uint64_t rejected = r->outcome.rejected_500 + r->outcome.rejected_503;
+	r->rate.rate = (double)rejected / n;
+	r->rate.low = fmax(r->rate.rate - sqrt(squares_low) / n, 0);
+	r->rate.high = fmin(c->upper / n, 1);
+	r->bound_bytes = c->bytes;
+	r->class_count = c->classes;
+	for (size_t route = 0; route < p->route_count; route++) {
+		uint32_t k = 0;
+		while (p->group_of[route] >= c->first[k + 1])
+			k++;
+		r->class_of_route[route] = place[k];
+	}
+	return 0;
+}
+
+static int answer(struct planner *p, struct err *err)
+{
+	struct planner_result *r = p->result;
+	uint64_t memory = p->ask->memory_bytes;
+	const struct choice *chosen = &p->cheapest;
+	if (!p->cheapest.valid) {
+		r->verdict = PLANNER_TOO_LITTLE_DATA;
+		r->requests_needed = ceil(p->safest.upper / p->ask->target);
+		chosen = memory ? &p->affordable : &p->safest;
+	} else if (memory && p->cheapest.bytes > memory) {
+		r->verdict = PLANNER_OVER_MEMORY;
+		r->least_bytes = p->cheapest.bytes;
+		chosen = &p->affordable;
+	}
+	pareto_make(p);
+	return chosen->valid ? choice_publish(p, chosen, err) : 0;
+}
+
+static uint64_t fixed_bytes(const struct plan *base)
+{
+	struct plan plan = *base;
+	plan.class_count = 0;
+	plan.route_count = 0;
+	return limits_bound_bytes(&plan);
+}
+
+static void planner_free_runs(struct planner *p)
+{
+	for (uint32_t first = 0; first < GROUPS_TRIED; first++) {
+		for (uint32_t end = 0; end <= GROUPS_TRIED; end++) {
+			if (!p->run[first][end])
+				continue;
+			group_release(p->run[first][end]);
+			free(p->run[first][end]);
+		}
+	}
+	free(p->group_of);
+	free(p->point);
+}
+
+int planner_run(const struct planner_ask *ask, struct planner_result *result, struct err *err)
+{
+	*result = (struct planner_result){0};
+	if (ask->trace->count == 0)
+		return err_set(err, "the trace holds no requests");
+	if (ask->classes < 1 || ask->classes > PLANNER_CLASSES_MAX)
+		return err_usage(err, "between 1 and %d classes can be planned",
+				 PLANNER_CLASSES_MAX);
+	struct planner p = {
+		.ask = ask, .result = result, .fixed_bytes = fixed_bytes(ask->base)};
+	p.allowed = ask->target * (double)ask->trace->count;
+	p.point = calloc(PARETO_MAX, sizeof(*p.point));
+	int status = p.point ? 0 : err_set(err, "out of memory");
+	if (status == 0)
+		status = groups_make(&p, err);
+	if (status == 0)
+		status = runs_make(&p, err);
+	if (status == 0) {
+		struct choice start = {0};
+		cuts_try(&p, &start, 0);
+		status = answer(&p, err);
+	}
+	planner_free_runs(&p);
+	if (status < 0)
+		planner_release(result);
+	return status;
+}
+
+void planner_release(struct planner_result *result)
+{
+	free(result->class_of_route);
+	free(result->pareto);
+	*result = (struct planner_result){0};
+}
+
+/* ---- as a configuration -------------------------------------------------------------- */
+
+static uint32_t default_class(const struct planner_result *r, size_t route_count)
+{
+	uint32_t most = 0;
+	size_t best = 0;
+	for (uint32_t k = 0; k < r->class_count; k++) {
+		size_t routes = 0;
+		for (size_t i = 0; i < route_count; i++)
+			routes += r->class_of_route[i] == k;
+		if (routes >= best) { /* of equals the bigger: unknown routes are safer there */
+			best = routes;
+			most = k;
+		}
+	}
+	return most;
+}
+
+static void class_name(const struct planner_result *r, uint32_t class, struct plan_class *out)
+{
+	static const char *const few[3][3] = {
+		{"main"}, {"small", "large"}, {"small", "medium", "large"}};
+	if (r->class_count <= 3)
+		snprintf(out->name, sizeof(out->name), "%s", few[r->class_count - 1][class]);
+	else
+		snprintf(out->name, sizeof(out->name), "class%u", class + 1);
+}
+
+int planner_plan(const struct planner_ask *ask, const struct planner_result *result,
+		 const char *const *names, struct plan *plan, struct err *err)
+{
+	*plan = *ask->base;
+	plan->class_count = result->class_count;
+	plan->route_count = 0;
+	for (uint32_t k = 0; k < result->class_count; k++) {
+		struct plan_class *class = &plan->class[k];
+		class_name(result, k, class);
+		class->size_bytes = result->class[k].size_bytes;
+		class->count = result->class[k].count;
+	}
+	size_t routes = ask->trace->route && names ? ask->trace->route_count : 0;
+	uint32_t usual = default_class(result, routes);
+	for (size_t r = 0; r < routes; r++) {
+		uint64_t stack = ask->stack_bytes ? ask->stack_bytes[r] : 0;
+		bool big = stack > plan->stack_bytes;
+		if (result->class_of_route[r] == usual && !big)
+			continue;
+		if (plan->route_count + 1 == LIMITS_ROUTES_MAX)
+			return err_set(err,
+				       "the plan needs more than %d routes: plan fewer classes",
+				       LIMITS_ROUTES_MAX);
+		struct plan_route *route = &plan->route[plan->route_count++];
+		*route = (struct plan_route){.class_index = result->class_of_route[r],
+					     .stack_bytes = big ? stack : 0};
+		snprintf(route->pattern, sizeof(route->pattern), "%s", names[r]);
+	}
+	if (result->class_count > 1) {
+		struct plan_route *route = &plan->route[plan->route_count++];
+		*route = (struct plan_route){.class_index = usual};
+		snprintf(route->pattern, sizeof(route->pattern), "*");
+	}
+	return limits_check(plan, err);
+}
