@@ -177,7 +177,7 @@ static void connection_log(struct connection *c, int status, const char *cause,
 static void connection_refuse(struct connection *c, int status, const char *detail,
 			      const char *cause)
 {
-	c->worker->counts.core_errors++;
+	c->worker->counts.refused++;
 	connection_log(c, status, cause, 0);
 	connection_answer(c, status, detail, false, STR(""));
 	connection_linger(c);

@@ -33,7 +33,9 @@ enum {
 };
 
 struct worker_counts {
-	uint64_t accepted, evicted, requests, failed, rejected, core_errors;
+	/* requests: that ran, of them failed: by a cause; rejected: 503 without
+	 * a bucket; refused: 4xx of the core's own */
+	uint64_t accepted, evicted, requests, failed, rejected, refused;
 };
 
 struct worker {

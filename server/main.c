@@ -347,6 +347,37 @@ static void core_run(const struct options *options, const sigset_t *signals)
 	}
 }
 
+/* The last line of the log: what came of it all. */
+static void core_log_end(void)
+{
+	struct worker_counts all = {0};
+	struct malloc_counts system;
+	char line[512];
+
+	if (core.log_fd < 0)
+		return;
+	for (uint32_t i = 0; i < core.plan.threads; i++) {
+		const struct worker_counts *counts = &core.worker[i]->counts;
+		all.accepted += counts->accepted;
+		all.evicted += counts->evicted;
+		all.requests += counts->requests;
+		all.failed += counts->failed;
+		all.rejected += counts->rejected;
+		all.refused += counts->refused;
+	}
+	malloc_count(&system);
+	int length = snprintf(
+		line, sizeof(line),
+		"{\"end\":true,\"connections\":%" PRIu64 ",\"evicted\":%" PRIu64
+		",\"requests\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"rejected\":%" PRIu64
+		",\"refused\":%" PRIu64 ",\"system_bytes\":%" PRIu64
+		",\"system_bytes_peak\":%" PRIu64 ",\"system_refusals\":%" PRIu64 "}\n",
+		all.accepted, all.evicted, all.requests, all.failed, all.rejected, all.refused,
+		system.system_bytes_now, system.system_bytes_peak, system.refused);
+	if (write(core.log_fd, line, (size_t)length) < 0)
+		fprintf(stderr, "pail serve: can't write the log: %s\n", strerror(errno));
+}
+
 static int core_serve(const struct options *options, struct err *err)
 {
 	char name[LISTEN_NAME_MAX];
@@ -371,6 +402,7 @@ static int core_serve(const struct options *options, struct err *err)
 		return -1;
 	fprintf(stderr, "pail serve: listening on %s\n", name);
 	core_run(options, &signals);
+	core_log_end();
 	return 0;
 }
 

@@ -33,7 +33,8 @@ static void undo_badly(void *arg)
 static long number(struct pail_request *r, const char *name, long otherwise)
 {
 	const char *at = strstr(pail_query(r), name);
-	return at && at[strlen(name)] == '=' ? strtol(at + strlen(name) + 1, NULL, 10) : otherwise;
+	return at && at[strlen(name)] == '=' ? strtol(at + strlen(name) + 1, NULL, 10)
+					     : otherwise;
 }
 
 static int answer(struct pail_request *r, const char *format, long value)

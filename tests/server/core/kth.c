@@ -29,7 +29,8 @@ int pail_start(int argc, char **argv)
 
 static int with_jansson(struct pail_request *r)
 {
-	static const char text[] = "{\"a\":[1,2.5,\"three\",null,{\"b\":true}],\"c\":\"\\u00e9\"}";
+	static const char text[] =
+		"{\"a\":[1,2.5,\"three\",null,{\"b\":true}],\"c\":\"\\u00e9\"}";
 	json_error_t error;
 	json_t *root = json_loads(text, 0, &error);
 

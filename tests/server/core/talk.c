@@ -9,7 +9,8 @@
 static long number(struct pail_request *r, const char *name, long otherwise)
 {
 	const char *at = strstr(pail_query(r), name);
-	return at && at[strlen(name)] == '=' ? strtol(at + strlen(name) + 1, NULL, 10) : otherwise;
+	return at && at[strlen(name)] == '=' ? strtol(at + strlen(name) + 1, NULL, 10)
+					     : otherwise;
 }
 
 static int stream(struct pail_request *r, long bytes, long piece)
