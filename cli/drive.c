@@ -313,6 +313,7 @@ int cmd_drive(int argc, char **argv)
 		return cli_fail(a.argv0, &err);
 	}
 	descriptors_raise();
+	openloop_hurry();
 	struct sigaction action = {.sa_handler = stop_now};
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -107,6 +108,15 @@ int openloop_resolve(const char *url, struct openloop_server *server, struct str
 	if (path != NULL)
 		*path = tail.length > 0 ? tail : STR("/");
 	return 0;
+}
+
+void openloop_hurry(void)
+{
+	enum { NICE = -10 };
+	errno = 0;
+	int now = getpriority(PRIO_PROCESS, 0);
+	if (errno == 0 && now > NICE)
+		setpriority(PRIO_PROCESS, 0, NICE);
 }
 
 /* -- channels -------------------------------------------------------------- */

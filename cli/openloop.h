@@ -53,6 +53,11 @@ struct openloop_server {
 int openloop_resolve(const char *url, struct openloop_server *server, struct str *path,
 		     struct err *err);
 
+/* Asks for the CPU before others, for this process and what it starts, where the
+ * system allows it (root, mostly): an instrument that waits for a CPU measures
+ * the machine and not the server. No matter if it is refused. */
+void openloop_hurry(void);
+
 struct openloop_options {
 	uint32_t connections_max;
 	int64_t timeout_ns;          /* from the time when the request was due */
