@@ -74,6 +74,16 @@ class Commands(unittest.TestCase):
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertEqual(sorted(options_of_page(body) - COMMON), sorted(options_of_help(done.stdout) - COMMON))
 
+    def test_a_command_s_own_page_has_exactly_the_options_of_its_help(self):
+        for name in os.listdir(MANUAL):
+            command = re.fullmatch(r"pail-([a-z]+)\.1", name)
+            if command:
+                with self.subTest(page=name):
+                    done = run(PAIL, command.group(1), "--help")
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    found = options_of_page(sections(page(name), "SH")["OPTIONS"])
+                    self.assertEqual(sorted(found - COMMON), sorted(options_of_help(done.stdout) - COMMON))
+
     def test_the_common_options_are_on_the_page(self):
         self.assertLessEqual({"--help", "--version"}, options_of_page(self.common))
 
