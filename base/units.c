@@ -80,8 +80,10 @@ static bool size_factor(struct str suffix, uint64_t *factor)
 	*factor = 1;
 	if (suffix.length == 0)
 		return true;
-	/* strchr would also find the terminator, which a length-counted text may hold. */
-	const char *at = suffix.bytes[0] ? strchr(letters, suffix.bytes[0] & ~0x20) : NULL;
+	/* strchr would find a NUL as well, which a length-counted text may hold, and
+	 * which a blank would become */
+	char letter = (char)(suffix.bytes[0] & ~0x20);
+	const char *at = letter ? strchr(letters, letter) : NULL;
 	if (at) {
 		*factor = UINT64_C(1) << (10 * (at - letters + 1));
 		suffix.bytes++;

@@ -197,8 +197,8 @@ struct sequence sequence_of_bytes(const uint8_t *bytes, size_t length)
 	struct maker maker = maker_new(&sequence, length / 4);
 	for (; length >= 4; bytes += 4, length -= 4) {
 		/* kind and alignment, the exponent and mantissa of a size, which block */
-		uint64_t size = (uint64_t)bytes[2] << (bytes[1] % 13);
-		size += bytes[1] / 13;
+		uint64_t size = (uint64_t)bytes[2] << (bytes[1] % 8);
+		size += bytes[1] / 8;
 		switch (bytes[0] % 8) {
 		case 0:
 		case 1:
