@@ -296,12 +296,19 @@ static int content_length_finish(struct parse_head *head, struct str value)
 	return 0;
 }
 
+/* No empty elements, though a list may have them (RFC 9110, 5.6.1): servers
+ * that were asked do not agree on whether ", chunked" is chunked. */
 static int transfer_encoding_finish(struct parse_head *head, struct str value)
 {
 	struct str item;
 
 	head->flags |= HAS_CODING;
-	while (list_next(&value, &item)) {
+	while (value.length) {
+		bool more = str_cut(value, ',', &item, &value);
+
+		item = str_trim(item);
+		if (!item.length || (more && !value.length))
+			return fail(head, 400, "a Transfer-Encoding with an empty element");
 		if (head->flags & CHUNKED)
 			return fail(head, 400,
 				    "a Transfer-Encoding with something behind chunked");

@@ -50,12 +50,12 @@ def make_folder(root):
 class Running:
     """One server process, on a port that the kernel chose."""
 
-    def __init__(self, program, root, name, app):
+    def __init__(self, program, root, name, app, *words):
         config, port_file = os.path.join(root, name + ".conf"), os.path.join(root, name + ".port")
         with open(config, "w") as out:
             out.write(CONFIG)
-        self.process = subprocess.Popen([program, "-c", config, "--app", app, "--port-file", port_file],
-                                        stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([program, "-c", config, "--app", app, "--port-file", port_file,
+                                         "--", *words], stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + START_S
         while not (os.path.exists(port_file) and os.path.getsize(port_file)):
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -64,11 +64,44 @@ static int stream(struct pail_request *r, long kib)
 	return 200;
 }
 
+/* For the differential test: every request is answered by what it was. */
+static int describing;
+
+static int describe(struct pail_request *r)
+{
+	const void *body;
+	size_t length = pail_body(r, &body);
+	char hex[3];
+
+	say(r, pail_method(r));
+	say(r, " ");
+	say(r, pail_path(r));
+	if (*pail_query(r)) {
+		say(r, "?");
+		say(r, pail_query(r));
+	}
+	say(r, " ");
+	for (size_t i = 0; i < length; i++) {
+		snprintf(hex, sizeof(hex), "%02x", ((const unsigned char *)body)[i]);
+		say(r, hex);
+	}
+	return 200;
+}
+
+int pail_start(int argc, char **argv);
+int pail_start(int argc, char **argv)
+{
+	describing = argc == 2 && strcmp(argv[1], "describe") == 0;
+	return 0;
+}
+
 int pail_handle(struct pail_request *r);
 int pail_handle(struct pail_request *r)
 {
 	const char *path = pail_path(r);
 
+	if (describing)
+		return describe(r);
 	if (strncmp(path, "/echo", 5) == 0 || strcmp(path, "*") == 0)
 		return echo(r);
 	if (strcmp(path, "/fields") == 0)
