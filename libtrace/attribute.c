@@ -66,6 +66,7 @@ struct thread {
 	bool waited;       /* this unit began with a wait */
 	bool several;      /* its wait returned several events */
 	bool serves;       /* has touched a request */
+	bool polls;        /* waits for descriptors: gets its work there, not by hand */
 	struct ref unit[UNIT_REQUESTS_MAX];
 	uint32_t unit_count;
 	struct ref *closing; /* connections closed in this unit */
@@ -990,6 +991,7 @@ static void on_wait_begin(struct attribute *a, struct thread *t, const struct ri
 		return;
 	boundary(a, t);
 	t->waited = true;
+	t->polls |= kind == WAIT_EPOLL || kind == WAIT_POLL || kind == WAIT_SELECT;
 }
 
 static void on_wait_end(struct thread *t, const struct ring_event *e)
@@ -1269,11 +1271,12 @@ static void on_dropped(struct attribute *a, struct process *p, struct thread *t,
 /* -- allocations --------------------------------------------------------- */
 
 /* Rule 11, the pointer rule: a thread without a request of its own frees a
- * block that another thread allocated for a request that runs. */
+ * block that another thread allocated for a request that runs. Not for a
+ * thread that waits for descriptors: it frees for its workers, too. */
 static void maybe_handed_over(struct attribute *a, struct thread *t, uint64_t address)
 {
 	struct request *mine = request_of(a, t->owner);
-	if (request_of(a, t->marked) || t->named.kind != OWNER_NONE ||
+	if (t->polls || request_of(a, t->marked) ||
 	    (!t->open && mine && mine->state == REQUEST_RUNNING) || (t->open && mine))
 		return;
 	const struct block *block = ledger_find(&t->process->live, address);
