@@ -71,6 +71,25 @@ static inline void heap_replace(struct heap *heap, uint64_t key)
 	heap->key[at] = key;
 }
 
+/* Makes a heap of the first n keys, which the caller has put there. */
+static inline void heap_order(struct heap *heap, size_t n)
+{
+	assert(n <= heap->capacity);
+	for (size_t root = n / 2; root-- > 0;) {
+		uint64_t key = heap->key[root];
+		size_t at = root;
+		for (size_t child; (child = 2 * at + 1) < n; at = child) {
+			if (child + 1 < n && heap->key[child + 1] < heap->key[child])
+				child++;
+			if (heap->key[child] >= key)
+				break;
+			heap->key[at] = heap->key[child];
+		}
+		heap->key[at] = key;
+	}
+	heap->count = n;
+}
+
 static inline void heap_pop(struct heap *heap)
 {
 	assert(heap->count > 0);

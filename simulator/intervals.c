@@ -204,24 +204,20 @@ static double cluster_size_at(const uint64_t *rejected, const uint64_t *clusters
 }
 
 /* So many rejections that their clusters run into each other. */
-static size_t batches_hit(const struct grid *grid, size_t count_index, size_t size_index)
+static bool spread(const struct rate_basis *basis)
 {
 	size_t hit = 0;
-	for (size_t b = 0; b < grid->batches; b++) {
-		struct grid_outcome out = grid_batch_at(grid, b, count_index, size_index);
-		hit += out.rejected_500 + out.rejected_503 > 0;
-	}
-	return hit;
+	for (size_t b = 0; b < basis->batches; b++)
+		hit += basis->batch_rejected[b] > 0;
+	return hit >= basis->batches * 7 / 8;
 }
 
 /* Variance of the means of consecutive batches; Student's t for their number. */
-static void interval_by_batches(const struct grid *grid, size_t count_index, size_t size_index,
-				struct rate *rate)
+static void interval_by_batches(const struct rate_basis *basis, struct rate *rate)
 {
-	double sum = 0, squares = 0, n = (double)grid->batches;
-	for (size_t b = 0; b < grid->batches; b++) {
-		struct grid_outcome out = grid_batch_at(grid, b, count_index, size_index);
-		double x = (double)(out.rejected_500 + out.rejected_503) / (double)out.offered;
+	double sum = 0, squares = 0, n = (double)basis->batches;
+	for (size_t b = 0; b < basis->batches; b++) {
+		double x = (double)basis->batch_rejected[b] / (double)basis->batch_offered[b];
 		sum += x;
 		squares += x * x;
 	}
@@ -233,54 +229,72 @@ static void interval_by_batches(const struct grid *grid, size_t count_index, siz
 	rate->high = fmin(rate->rate + half, 1);
 }
 
-static void interval_by_clusters(uint64_t requests, uint64_t busy, double busy_size,
-				 uint64_t big, double big_size, struct rate *rate)
+static void interval_by_clusters(const struct rate_basis *basis, struct rate *rate)
 {
-	double tail = (1 - rate->confidence) / 2, n = (double)requests;
+	double tail = (1 - rate->confidence) / 2, n = (double)basis->offered;
+	uint64_t busy = basis->busy_clusters, big = basis->big_clusters;
 	/* Two sources of rejections: all clusters as large as the larger kind, or each
 	 * kind with half of the doubt, whichever says less. */
-	double larger = fmax(busy_size, big_size);
-	double together = poisson_upper(busy + big, 1 - tail) * larger;
-	double apart = poisson_upper(busy, 1 - tail / 2) * busy_size +
-		       poisson_upper(big, 1 - tail / 2) * big_size;
+	double together = poisson_upper(busy + big, 1 - tail) * rate->cluster_size;
+	double apart = poisson_upper(busy, 1 - tail / 2) * basis->busy_size +
+		       poisson_upper(big, 1 - tail / 2) * basis->big_size;
 	rate->high = fmin(fmin(together, apart) / n, 1);
 	rate->high = fmax(rate->high, rate->rate);
 	/* A cluster has at least one rejection. */
 	rate->low = fmin(poisson_lower(busy + big, 1 - tail) / n, rate->rate);
 }
 
+struct rate rate_from(const struct rate_basis *basis, double confidence)
+{
+	struct rate rate = {.confidence = confidence, .high = 1, .thin = basis->thin};
+	rate.clusters = basis->busy_clusters + basis->big_clusters;
+	rate.cluster_size = fmax(basis->busy_size, basis->big_size);
+	if (basis->offered == 0) {
+		rate.thin = true;
+		return rate;
+	}
+	rate.rate = (double)basis->rejected / (double)basis->offered;
+	bool many = rate.clusters >= INTERVAL_CLUSTERS_LEAST || spread(basis);
+	if (many && basis->batches >= 20)
+		interval_by_batches(basis, &rate);
+	else
+		interval_by_clusters(basis, &rate);
+	return rate;
+}
+
+void rate_basis_sizes(const struct evidence *evidence, uint32_t count, uint64_t size,
+		      struct rate_basis *basis)
+{
+	if (count > evidence->count_max)
+		count = evidence->count_max;
+	size_t bin = sizes_below(evidence, size);
+	bool busy_thin, big_thin;
+	basis->busy_clusters = evidence->clusters[count];
+	basis->big_clusters = evidence->oversize_clusters[bin];
+	basis->busy_size = cluster_size_at(evidence->rejected, evidence->clusters, count,
+					   evidence->requests, &busy_thin);
+	basis->big_size = cluster_size_at(evidence->oversize, evidence->oversize_clusters, bin,
+					  evidence->requests, &big_thin);
+	basis->thin = busy_thin || big_thin;
+}
+
 struct rate rate_of(const struct grid *grid, const struct grid_ask *ask,
 		    const struct evidence *evidence, size_t count_index, size_t size_index,
 		    double confidence)
 {
-	struct grid_outcome out = grid_at(grid, count_index, size_index);
-	struct rate rate = {.confidence = confidence, .high = 1};
-	if (out.offered == 0) {
-		rate.thin = true;
-		return rate;
+	uint64_t offered[GRID_BATCHES], rejected[GRID_BATCHES];
+	assert(grid->batches <= GRID_BATCHES);
+	struct rate_basis basis = {
+		.batch_offered = offered, .batch_rejected = rejected, .batches = grid->batches};
+	for (size_t b = 0; b < grid->batches; b++) {
+		struct grid_outcome out = grid_batch_at(grid, b, count_index, size_index);
+		offered[b] = out.offered;
+		rejected[b] = out.rejected_500 + out.rejected_503;
+		basis.offered += offered[b];
+		basis.rejected += rejected[b];
 	}
-	uint64_t rejected = out.rejected_500 + out.rejected_503;
-	rate.rate = (double)rejected / (double)out.offered;
-	size_t count = ask->counts[count_index];
-	if (count > evidence->count_max)
-		count = evidence->count_max;
-	size_t size = sizes_below(evidence, ask->sizes[size_index]);
-	uint64_t busy = evidence->clusters[count], big = evidence->oversize_clusters[size];
-	bool busy_thin, big_thin;
-	double busy_size = cluster_size_at(evidence->rejected, evidence->clusters, count,
-					   evidence->requests, &busy_thin);
-	double big_size = cluster_size_at(evidence->oversize, evidence->oversize_clusters, size,
-					  evidence->requests, &big_thin);
-	rate.clusters = busy + big;
-	rate.cluster_size = fmax(busy_size, big_size);
-	rate.thin = busy_thin || big_thin;
-	bool many = rate.clusters >= INTERVAL_CLUSTERS_LEAST ||
-		    batches_hit(grid, count_index, size_index) >= grid->batches * 7 / 8;
-	if (many && grid->batches >= 20)
-		interval_by_batches(grid, count_index, size_index, &rate);
-	else
-		interval_by_clusters(out.offered, busy, busy_size, big, big_size, &rate);
-	return rate;
+	rate_basis_sizes(evidence, ask->counts[count_index], ask->sizes[size_index], &basis);
+	return rate_from(&basis, confidence);
 }
 
 double rate_requests_needed(double target, double confidence, double cluster_size)

@@ -167,9 +167,71 @@ struct rate {
 struct rate rate_of(const struct grid *grid, const struct grid_ask *ask,
 		    const struct evidence *evidence, size_t count_index, size_t size_index,
 		    double confidence);
+/* The same from other engines' counts. Either kind of cluster size is the mean
+ * that the caller trusts. */
+struct rate_basis {
+	uint64_t offered, rejected;
+	const uint64_t *batch_offered, *batch_rejected; /* of `batches` parts */
+	size_t batches;
+	uint64_t busy_clusters, big_clusters;
+	double busy_size, big_size;
+	bool thin;
+};
+struct rate rate_from(const struct rate_basis *basis, double confidence);
+/* Fills the cluster sizes of a basis from the evidence at a count and size. */
+void rate_basis_sizes(const struct evidence *evidence, uint32_t count, uint64_t size,
+		      struct rate_basis *basis);
 /* Requests that would have to be seen, without any rejection, for the upper end
  * to reach `target`; cluster_size as in struct rate. */
 double rate_requests_needed(double target, double confidence, double cluster_size);
+
+/* ---- queue with a timeout --------------------------------------------------- */
+
+enum { QUEUE_WAIT_BINS = 7296 };
+
+struct queue_candidate {
+	uint32_t count;   /* buckets, >= 1 */
+	uint32_t queue;   /* requests that may wait; 0: none */
+	uint64_t wait_ns; /* longest wait */
+};
+
+struct queue_ask {
+	const struct queue_candidate *candidates;
+	size_t candidate_count;
+	const uint64_t *sizes; /* ascending, distinct */
+	size_t size_count;
+	unsigned threads, batches;
+	double gap_ns; /* between clusters, as in struct evidence */
+	bool keep_fates;
+};
+
+struct queue_outcome {
+	uint64_t offered, delayed, rejected_503, clusters;
+	uint64_t excursion_arrivals; /* arrivals that had to be played in detail */
+	uint64_t wait_ns_p99;        /* of those that got a bucket; to 1 %, upwards */
+	uint64_t wait_ns_max;
+	uint64_t *rejected; /* [batch][size_count + 1]: 503s by size bin */
+	uint64_t *wait_bin; /* QUEUE_WAIT_BINS: of those that waited > 0 */
+	uint64_t *wait_of;  /* keep_fates: by request; UINT64_MAX: rejected */
+};
+
+struct queue {
+	size_t batches, size_count, candidate_count;
+	uint64_t *total;               /* [batch][size_count + 1]: requests by size bin */
+	struct queue_outcome *outcome; /* by candidate */
+};
+
+/*
+ * Exact, for all candidates in one pass. A system of c buckets does what one
+ * without limit does until c are taken; only from there until the last rejected
+ * or delayed request would have gone is it played in detail.
+ */
+int queue_run(const struct sim_trace *trace, const struct queue_ask *ask, struct queue *queue,
+	      struct err *err);
+void queue_release(struct queue *queue);
+struct grid_outcome queue_at(const struct queue *queue, size_t candidate, size_t size_index);
+struct grid_outcome queue_batch_at(const struct queue *queue, size_t batch, size_t candidate,
+				   size_t size_index);
 
 /* ---- choosing a plan ------------------------------------------------------ */
 

@@ -87,7 +87,8 @@ static void start(struct world *w, size_t i, size_t class, uint64_t t)
 		service = (uint64_t)((unsigned __int128)service * size / need);
 	job->state = STATE_BUSY;
 	job->class = class;
-	job->until = t + service;
+	/* Beyond 64 bits is after every arrival there can be. */
+	job->until = t + service < t ? UINT64_MAX : t + service;
 }
 
 /* A request that wants a bucket of `class` at t. */
