@@ -927,8 +927,10 @@ static void on_accept(struct attribute *a, struct thread *t, const struct ring_e
 	if (a->split == SPLIT_CONNECTION) {
 		request_arrives(a, t, c, e->time_ns);
 		struct request *r = request_of(a, c->extra->current);
-		if (r)
+		if (r) {
 			set_label(r, STR("connection"));
+			touch(a, t, r, false);
+		}
 	}
 }
 
@@ -1207,7 +1209,8 @@ static void on_process_start(struct attribute *a, struct process *p, const struc
 	p->parent = parent;
 	size_t length = e->payload.length < sizeof(p->command) - 1 ? e->payload.length
 								   : sizeof(p->command) - 1;
-	memcpy(p->command, e->payload.bytes, length);
+	if (length > 0)
+		memcpy(p->command, e->payload.bytes, length);
 	p->command[length] = '\0';
 	for (uint32_t i = 0; i < a->process_room; i++) /* an image that exec replaced */
 		if (a->process[i] && a->process[i] != p && !a->process[i]->ended &&

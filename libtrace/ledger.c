@@ -404,7 +404,7 @@ void ledger_alloc(struct ledger *ledger, struct live *live, struct ref owner, ui
 		struct block old = *before;
 		map_remove(&live->map, before);
 		disown(ledger, &old);
-		if (old.thread != thread && live->late_count < LATE_MAX &&
+		if (live->late_count < LATE_MAX &&
 		    reserve(ledger, &live->late, &live->late_room, live->late_count,
 			    sizeof(*live->late)))
 			live->late[live->late_count++] = address;
