@@ -136,6 +136,7 @@ void pail_outside_end(void)
 
 int handler_send_file(struct pail_request *r, int fd, off_t offset, uint64_t length)
 {
+	streams_forget(r, fd);
 	if (r->head_sent) {
 		close(fd);
 		return -1;

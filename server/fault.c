@@ -228,8 +228,9 @@ struct stream_lock {
 	void *owner;
 };
 
-static void stream_release(FILE *stream)
+void fault_release_stream(void *file)
 {
+	FILE *stream = file;
 	const struct stream_lock *lock = (const struct stream_lock *)stream->_lock;
 
 	while (lock && lock->count > 0 && lock->owner == (void *)pthread_self())
@@ -238,9 +239,9 @@ static void stream_release(FILE *stream)
 
 void fault_release_streams(void)
 {
-	stream_release(stdin);
-	stream_release(stdout);
-	stream_release(stderr);
+	fault_release_stream(stdin);
+	fault_release_stream(stdout);
+	fault_release_stream(stderr);
 }
 
 /* -- ends that libc knows --------------------------------------------------------------- */

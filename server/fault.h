@@ -43,5 +43,6 @@ int fault_thread_open(struct worker *worker, struct err *err);
 void fault_watch(struct worker *worker);
 /* After a jump: streams that the abandoned code had locked. */
 void fault_release_streams(void);
+void fault_release_stream(void *stream); /* a FILE */
 
 #endif

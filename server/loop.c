@@ -56,6 +56,18 @@ void worker_ready(struct worker *worker, struct connection *c)
 	worker->ready_last = c;
 }
 
+static void worker_listen(struct worker *worker, bool on)
+{
+	/* Exclusive: one thread wakes for a newcomer, one that has nothing else to do. */
+	struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = NULL};
+
+	if (worker->listening == on || (on && worker->draining))
+		return;
+	if (epoll_ctl(worker->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, core.listen_fd,
+		      &event) == 0)
+		worker->listening = on;
+}
+
 void worker_idle_add(struct worker *worker, struct connection *c)
 {
 	c->next = NULL;
@@ -65,6 +77,7 @@ void worker_idle_add(struct worker *worker, struct connection *c)
 	else
 		worker->idle_first = c;
 	worker->idle_last = c;
+	worker_listen(worker, true); /* it could make room for another */
 }
 
 void worker_idle_remove(struct worker *worker, struct connection *c)
@@ -127,32 +140,23 @@ void worker_log_request(struct worker *worker, struct pail_request *r)
 
 /* -- the listener ------------------------------------------------------------------------ */
 
-static void worker_listen(struct worker *worker, bool on)
-{
-	/* Exclusive: one thread wakes for a newcomer, one that has nothing else to do. */
-	struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = NULL};
-
-	if (worker->listening == on || (on && worker->draining))
-		return;
-	if (epoll_ctl(worker->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, core.listen_fd,
-		      &event) == 0)
-		worker->listening = on;
-}
-
-/* A slot for a newcomer; at the cost of the one that has been without a
- * request for longest. NULL: all of them are served just now. */
+/* A slot for a newcomer, at the cost of the one that has been without a
+ * request for longest. There is one if worker_has_room(). */
 static struct connection *worker_slot_take(struct worker *worker)
 {
-	if (!worker->free && worker->idle_first) {
+	if (!worker->free) {
 		worker->counts.evicted++;
 		connection_close(worker->idle_first);
 	}
 	struct connection *c = worker->free;
-	if (c) {
-		worker->free = c->next;
-		worker->open_count++;
-	}
+	worker->free = c->next;
+	worker->open_count++;
 	return c;
+}
+
+static bool worker_has_room(const struct worker *worker)
+{
+	return worker->free || worker->idle_first;
 }
 
 void worker_slot_free(struct worker *worker, struct connection *c)
@@ -166,28 +170,22 @@ void worker_slot_free(struct worker *worker, struct connection *c)
 static void worker_accept(struct worker *worker)
 {
 	for (int i = 0; i < LOOP_ACCEPTS; i++) {
-		struct connection *c = worker_slot_take(worker);
-		if (!c) {
-			worker_listen(worker, false);
+		if (!worker_has_room(worker)) {
+			worker_listen(worker, false); /* until a slot comes free */
 			return;
 		}
 		int fd = accept4(core.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0)
+			return; /* none there, or no descriptor: then later */
+		struct connection *c = worker_slot_take(worker);
 		struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
 					    .data.ptr = c};
-		if (fd >= 0 && epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
-			close(fd);
-			fd = -1;
-		}
-		if (fd < 0) {
-			/* None there, or no descriptor: then later. */
-			c->next = worker->free;
-			worker->free = c;
-			worker->open_count--;
-			return;
-		}
 		worker->counts.accepted++;
 		connection_open(c, fd);
-		connection_advance(c);
+		if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+			connection_close(c);
+		else
+			connection_advance(c);
 	}
 }
 

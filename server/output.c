@@ -100,7 +100,9 @@ static bool output_may_stay(const struct pail_request *r)
 	/* A client that waits for "100 Continue" may or may not send its body now. */
 	if (r->may_continue && c->body.content_bytes == 0)
 		return false;
-	return parse_body_expected(&c->body, &c->head) <= OUTPUT_UNREAD_MAX;
+	/* While it streams, the handler may be reading still. */
+	return r->stage < REQUEST_SEND ||
+	       parse_body_expected(&c->body, &c->head) <= OUTPUT_UNREAD_MAX;
 }
 
 static struct response output_response(struct pail_request *r, int status)

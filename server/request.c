@@ -75,6 +75,8 @@ __attribute__((noreturn)) static void request_end(struct pail_request *r)
 		r->stage = REQUEST_END_DEFERS;
 	/* A deferred function that fails comes back here for the next one. */
 	request_run_defers(r);
+	if (r->abandoned)
+		streams_close(r);
 	r->critical++;
 	r->stage = REQUEST_CLOSE;
 	request_close_file(r);
@@ -94,6 +96,7 @@ void request_abandoned(void *context)
 	fault_release_streams();
 	if (r->big_stack >= 0)
 		stack_give_big(r);
+	r->abandoned = true;
 	r->critical = 0;
 	r->outside = 0;
 	r->cpu_ticks = 0; /* its end has a budget of its own */
@@ -145,7 +148,8 @@ static void request_set_up(struct pail_request *r, struct connection *c, struct 
 {
 	const struct parse_head *head = &c->head;
 
-	memset(r, 0, offsetof(struct pail_request, defer));
+	memset(r, 0, offsetof(struct pail_request, streams));
+	r->streams.count = 0;
 	r->bucket = bucket;
 	r->connection = c;
 	r->worker = c->worker;

@@ -25,6 +25,7 @@
 #include "base/str.h"
 #include "pail/handler.h"
 #include "server/parse.h"
+#include "server/streams.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -73,6 +74,7 @@ struct pail_request {
 	const char *cause;   /* why it failed; NULL: it did not */
 	const char *pending; /* a failure that waits for critical to be 0, */
 	int pending_status;  /* and its status */
+	bool abandoned;      /* its code was left by a jump */
 	int fail_status;     /* 500, 504, 413, ...; 0: send nothing, close */
 	void *stack_top;     /* of the small stack, where it is abandoned to */
 
@@ -112,6 +114,8 @@ struct pail_request {
 
 	enum request_wait waits_for;
 	enum request_wake wake;
+
+	struct streams streams;
 
 	struct request_defer defer[REQUEST_DEFERS_MAX];
 	struct parse_field field[PARSE_FIELDS_MAX];

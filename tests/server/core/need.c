@@ -9,6 +9,8 @@
 int main(int argc, char **argv)
 {
 	static struct replay_op ops[1 << 16];
+	static uint32_t dense[256]; /* slots in the order of their first use, from 1 */
+	uint32_t slots = 0;
 	size_t count = 0;
 	char line[128];
 	enum arena_policy policy = ARENA_REUSE;
@@ -21,8 +23,12 @@ int main(int argc, char **argv)
 		char kind = 0;
 		if (sscanf(line, "%c %u %lu %u", &kind, &slot, &size, &align) < 2)
 			return 2;
+		if (slot >= 256)
+			return 2;
+		if (!dense[slot])
+			dense[slot] = ++slots;
 		ops[count++] = (struct replay_op){
-			.slot = slot,
+			.slot = dense[slot] - 1,
 			.kind = kind == 'f'   ? REPLAY_FREE
 				: kind == 'r' ? REPLAY_REALLOC
 					      : REPLAY_ALLOC,
