@@ -213,8 +213,14 @@ char **collect_environment(const struct collect *c, char *const environment[])
 
 int collect_begin(struct collect *c, struct err *err)
 {
+	if (trace_commit(c->trace, err) != 0) {
+		/* No file, no name: nothing to try again with later. */
+		stop_storing(c, err);
+		c->retry_ns = INT64_MAX;
+		return -1;
+	}
 	c->begun = true;
-	return trace_commit(c->trace, err);
+	return 0;
 }
 
 /* -- working ------------------------------------------------------------- */
@@ -270,6 +276,8 @@ int collect_finish(struct collect *c, struct err *err)
 		return 0;
 	if (c->storing)
 		stop_storing(c, err);
+	if (!c->begun)
+		return err_set(err, "%s", c->lost_because);
 	/* What is missing is said in the trace even when it is full. */
 	lost_text(c->lost, lost);
 	struct err ignored;
