@@ -7,6 +7,7 @@ set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_C_EXTENSIONS ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(PAIL_SANITIZE "" CACHE STRING "sanitizers for everything but the preloaded shim and the server's malloc")
+option(PAIL_FUZZ "build the fuzz targets with libFuzzer (clang)" OFF)
 option(PAIL_WERROR "warnings are errors" OFF)
 
 set(PAIL_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes
@@ -41,6 +42,10 @@ function(pail_compile target)
 			"$<$<COMPILE_LANGUAGE:C>:SHELL:-include \"${PROJECT_SOURCE_DIR}/base/banned.h\">")
 	endif()
 	get_target_property(type ${target} TYPE)
+	if(PAIL_FUZZ AND NOT arg_PLAIN)
+		# the fuzzer is guided by what the parts cover, not the target alone
+		target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+	endif()
 	if(PAIL_SANITIZE AND NOT arg_PLAIN)
 		target_compile_options(${target} PRIVATE -fsanitize=${PAIL_SANITIZE} -fno-sanitize-recover=undefined)
 		target_link_options(${target} PUBLIC -fsanitize=${PAIL_SANITIZE})

@@ -203,7 +203,7 @@ struct sequence sequence_of_bytes(const uint8_t *bytes, size_t length)
 		case 0:
 		case 1:
 		case 2: make_alloc(&maker, size, 0); break;
-		case 3: make_alloc(&maker, size, bytes[0] / 8 % 18); break;
+		case 3: make_alloc(&maker, size, bytes[0] / 8 % 15); break;
 		case 4:
 		case 5:
 		case 6: make_free(&maker, bytes[3]); break;

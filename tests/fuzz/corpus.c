@@ -29,7 +29,7 @@ static void run(const char *bytes, size_t length, size_t flip)
 
 int main(int argc, char **argv)
 {
-	enum { MOST = 1 << 20, VARIANTS = 24 };
+	enum { MOST = 1 << 20, VARIANTS = 12 };
 	if (argc < 2) {
 		fprintf(stderr, "usage: %s FILE...\n", argv[0]);
 		return 2;
