@@ -208,6 +208,89 @@ class Shim(unittest.TestCase):
                                   env={**os.environ, "LD_PRELOAD": LIBRARY, "PAIL_RING": ring})
             self.assertEqual((done.returncode, done.stdout), (0, "blocks 10\n"))
 
+    def told(self, run, *kinds):
+        """Those events from the victim's first socket on, without fd numbers."""
+        return [e for e in run.events if e[5] in kinds]
+
+    def pieces(self, event):
+        """[(offset, bytes)] of a READ or WRITE, as printed."""
+        text = " ".join(event[6:])
+        return [(int(o), b.replace("\\x0d\\x0a", "|")) for o, b in re.findall(r'@(\d+) "([^"]*)"', text)]
+
+    def test_every_head_of_a_pipelined_read_is_shown_and_bodies_are_not(self):
+        read, = self.told(Run("sockets", "pipelined"), "read")
+        one = "POST /one HTTP/1.1|Host: a|Content-Length: 5||"
+        size = len(one) + one.count("|")
+        self.assertEqual(self.pieces(read), [
+            (0, one), (size + 5, "GET /two HTTP/1.1|Host: a||"),
+            (size + 5 + 30, "GET /three HTTP/1.1|Host: a||")])
+
+    def test_a_body_is_walked_over_to_the_head_behind_it(self):
+        reads = self.told(Run("sockets", "body"), "read")
+        self.assertEqual([int(field(e, "a")) for e in reads], [44, 4000, 1021])
+        self.assertEqual(self.pieces(reads[1]), [(0, "b" * 64)])
+        self.assertEqual(self.pieces(reads[2]), [(0, "b" * 64), (1000, "GET /two HTTP/1.1||")])
+
+    def test_responses_are_found_wherever_they_begin(self):
+        writes = self.told(Run("sockets", "responses"), "write")
+        self.assertEqual(self.pieces(writes[0]), [(0, "HTTP/1.1 200 OK|Content-Length: 5000||")])
+        self.assertEqual(int(field(writes[0], "a")), 5041)
+        self.assertEqual(self.pieces(writes[1]), [
+            (0, "HTTP/1.1 204 No Content||"),
+            (27, "HTTP/1.1 404 Not Found|Content-Length: 2||")])
+
+    def test_what_was_not_written_is_told(self):
+        run = Run("sockets", "partial")
+        results = [int(field(e, "a")) for e in self.told(run, "write-result")]
+        self.assertEqual(results, [run.said("done"), -11])
+        rest = self.told(run, "write")[1]
+        self.assertEqual(self.pieces(rest), [(0, "x" * 10)])
+
+    def test_sendfile_counts_as_body(self):
+        writes = self.told(Run("sockets", "sendfile"), "write")
+        self.assertEqual([field(e, "flags") for e in writes], ["0", "1", "0", "0"])
+        self.assertEqual([field(e, "a") for e in writes][1], "3000")
+        self.assertEqual(self.pieces(writes[2])[0][1].split("|")[0], "HTTP/1.1 304 Not Modified")
+        self.assertEqual(self.pieces(writes[3]), [(0, "HTTP/1.1 200 OK||")])
+
+    def test_files_and_pipes_make_no_events(self):
+        run = Run("sockets", "files")
+        self.assertEqual(run.kinds()["read"] + run.kinds()["write"] + run.kinds()["dup"], 0)
+        self.assertEqual(run.kinds()["close"], 1)  # by dup2 over the socket
+
+    def test_descriptors_are_followed_through_copies_and_ranges(self):
+        run = Run("sockets", "descriptors")
+        a, b = (int(field(e, "value"), 16) for e in self.told(run, "socket"))
+        dups = [(int(field(e, "a")), int(field(e, "value"), 16)) for e in self.told(run, "dup")]
+        self.assertEqual([d[0] for d in dups], [a, a, b])
+        self.assertEqual([d[1] for d in dups][1:], [50, 60])
+        closes = [int(field(e, "value"), 16) for e in self.told(run, "close")]
+        self.assertEqual(closes, [dups[0][1], 50, 60])
+        self.assertEqual(len(self.told(run, "write")), 1)
+        self.assertEqual(len(self.told(run, "shutdown")), 1)
+
+    def test_waits_name_what_is_ready(self):
+        for options, ready in ((), 1), (("-e",), 2):
+            run = Run("sockets", "waits", options=options)
+            self.assertEqual(run.said("ready"), ready)
+            ends = self.told(run, "wait-end")
+            self.assertEqual([field(e, "flags") for e in ends], ["1", "1", "2", "3"])
+            items = [w[5:] for w in ends[0] if w.startswith("item=")]
+            self.assertEqual(items, ["1111", "2222"][:ready])
+            begins = self.told(run, "wait-begin")
+            self.assertEqual([field(e, "a") for e in begins],
+                             ["1000000000", "0", "250000000", "-1"])
+            self.assertEqual([field(e, "value") for e in begins[2:]], ["2", "1"])
+            ctl = self.told(run, "epoll-ctl")
+            self.assertEqual([int(field(e, "b")) for e in ctl], [0x1111, 0x2222])
+
+    def test_marks_come_by_call_and_by_path(self):
+        run = Run("sockets", "marks")
+        begun = [(field(e, "b"), int(field(e, "value"), 16) - 1, " ".join(e[6:]).split('"')[1])
+                 for e in self.told(run, "mark-begin")]
+        self.assertEqual(begun, [("42", 7, "GET /x"), ("43", 9, "GET /y")])
+        self.assertEqual([field(e, "b") for e in self.told(run, "mark-end")], ["42", "43"])
+
     def check_allocator(self, library):
         if not os.path.exists(library):
             self.skipTest(library + " is not installed")
