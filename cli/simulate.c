@@ -270,8 +270,9 @@ static uint64_t bound_of(const struct plan *base, uint64_t size, uint32_t count,
 	return limits_bound_bytes(&plan);
 }
 
-static int routes_fill(const struct sim_trace *trace, const struct grid *grid,
-		       struct candidate *c, struct err *err)
+/* By slots of a grid, or by the waits that a queue kept. */
+static int routes_fill(const struct sim_trace *trace, const uint32_t *slot,
+		       const uint64_t *wait, struct candidate *c, struct err *err)
 {
 	c->route = calloc(trace->route_count ? trace->route_count : 1, sizeof(*c->route));
 	if (!c->route)
@@ -279,7 +280,7 @@ static int routes_fill(const struct sim_trace *trace, const struct grid *grid,
 	for (size_t i = 0; i < trace->count; i++) {
 		struct route_outcome *r = &c->route[trace->route ? trace->route[i] : 0];
 		r->offered++;
-		if (grid->slot[i] > c->count)
+		if (slot ? slot[i] > c->count : wait[i] == UINT64_MAX)
 			r->rejected_503++;
 		else if (trace->need_bytes[i] > c->size)
 			r->rejected_500++;
@@ -287,10 +288,80 @@ static int routes_fill(const struct sim_trace *trace, const struct grid *grid,
 	return 0;
 }
 
-/* Counts `sizes[first .. first + n)` against all counts. */
+/* The candidates with a queue, once the grid has told how rejections cluster. */
+static int queue_part(const struct options *o, const struct sim_trace *trace,
+		      const struct grid_ask *grid_ask, const struct evidence *evidence,
+		      const struct plan *base, struct result *result, struct err *err)
+{
+	size_t counts = grid_ask->count_count;
+	struct queue_candidate *candidates = calloc(counts, sizeof(*candidates));
+	if (!candidates)
+		return err_set(err, "out of memory");
+	for (size_t c = 0; c < counts; c++)
+		candidates[c] = (struct queue_candidate){grid_ask->counts[c],
+							 (uint32_t)o->queue, o->wait_ns};
+	struct queue_ask ask = {
+		.candidates = candidates,
+		.candidate_count = counts,
+		.sizes = grid_ask->sizes,
+		.size_count = grid_ask->size_count,
+		.threads = (unsigned)o->threads,
+		.batches = GRID_BATCHES,
+		.gap_ns = evidence->gap_ns,
+		.keep_fates = o->by_route,
+	};
+	struct queue queue;
+	int status = queue_run(trace, &ask, &queue, err);
+	for (size_t s = 0; status == 0 && s < ask.size_count; s++) {
+		for (size_t c = 0; status == 0 && c < counts; c++) {
+			struct candidate *out = &result->candidate[result->count++];
+			*out = (struct candidate){
+				.size = ask.sizes[s],
+				.count = candidates[c].count,
+				.bound_bytes =
+					bound_of(base, ask.sizes[s], candidates[c].count, o),
+				.outcome = queue_at(&queue, c, s),
+				.rate = queue_rate_of(&queue, &ask, evidence, c, s,
+						      o->confidence),
+				.wait_ns_p99 = queue.outcome[c].wait_ns_p99,
+			};
+			if (o->by_route)
+				status = routes_fill(trace, NULL, queue.outcome[c].wait_of, out,
+						     err);
+		}
+	}
+	if (status == 0)
+		queue_release(&queue);
+	free(candidates);
+	return status;
+}
+
 static int grid_part(const struct options *o, const struct sim_trace *trace,
-		     const struct question *q, size_t first, size_t n, const struct plan *base,
+		     const struct grid_ask *ask, const struct grid *grid,
+		     const struct evidence *evidence, const struct plan *base,
 		     struct result *result, struct err *err)
+{
+	for (size_t s = 0; s < ask->size_count; s++) {
+		for (size_t c = 0; c < ask->count_count; c++) {
+			struct candidate *out = &result->candidate[result->count++];
+			*out = (struct candidate){
+				.size = ask->sizes[s],
+				.count = ask->counts[c],
+				.bound_bytes = bound_of(base, ask->sizes[s], ask->counts[c], o),
+				.outcome = grid_at(grid, c, s),
+				.rate = rate_of(grid, ask, evidence, c, s, o->confidence),
+			};
+			if (o->by_route && routes_fill(trace, grid->slot, NULL, out, err) < 0)
+				return -1;
+		}
+	}
+	return 0;
+}
+
+/* Sizes [first, first + n) against all counts. */
+static int sizes_part(const struct options *o, const struct sim_trace *trace,
+		      const struct question *q, size_t first, size_t n, const struct plan *base,
+		      struct result *result, struct err *err)
 {
 	struct grid_ask ask = {
 		.sizes = q->sizes + first,
@@ -306,26 +377,13 @@ static int grid_part(const struct options *o, const struct sim_trace *trace,
 	struct evidence evidence;
 	if (grid_run(trace, &ask, &grid, err) < 0)
 		return -1;
-	if (evidence_init(&evidence, trace, &grid, &ask, err) < 0) {
-		grid_release(&grid);
-		return -1;
+	int status = evidence_init(&evidence, trace, &grid, &ask, err);
+	if (status == 0) {
+		status = o->queue ? queue_part(o, trace, &ask, &evidence, base, result, err)
+				  : grid_part(o, trace, &ask, &grid, &evidence, base, result,
+					      err);
+		evidence_release(&evidence);
 	}
-	int status = 0;
-	for (size_t s = 0; status == 0 && s < n; s++) {
-		for (size_t c = 0; status == 0 && c < q->count_count; c++) {
-			struct candidate *out = &result->candidate[result->count++];
-			*out = (struct candidate){
-				.size = ask.sizes[s],
-				.count = ask.counts[c],
-				.bound_bytes = bound_of(base, ask.sizes[s], ask.counts[c], o),
-				.outcome = grid_at(&grid, c, s),
-				.rate = rate_of(&grid, &ask, &evidence, c, s, o->confidence),
-			};
-			if (o->by_route)
-				status = routes_fill(trace, &grid, out, err);
-		}
-	}
-	evidence_release(&evidence);
 	grid_release(&grid);
 	return status;
 }
@@ -338,10 +396,14 @@ static int simulate(const struct options *o, const struct sim_trace *trace,
 	result->candidate = calloc(q->size_count * q->count_count, sizeof(*result->candidate));
 	if (!result->candidate)
 		return err_set(err, "out of memory");
+	if (o->early && o->queue)
+		return err_usage(err,
+				 "--oversize early can't be had with --queue: where a request "
+				 "leaves early, who waits for it depends on the size");
 	if (!o->early)
-		return grid_part(o, trace, q, 0, q->size_count, base, result, err);
+		return sizes_part(o, trace, q, 0, q->size_count, base, result, err);
 	for (size_t s = 0; s < q->size_count; s++) {
-		if (grid_part(o, trace, q, s, 1, base, result, err) < 0)
+		if (sizes_part(o, trace, q, s, 1, base, result, err) < 0)
 			return -1;
 	}
 	return 0;

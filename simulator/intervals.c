@@ -297,6 +297,33 @@ struct rate rate_of(const struct grid *grid, const struct grid_ask *ask,
 	return rate_from(&basis, confidence);
 }
 
+struct rate queue_rate_of(const struct queue *queue, const struct queue_ask *ask,
+			  const struct evidence *evidence, size_t candidate, size_t size_index,
+			  double confidence)
+{
+	uint64_t offered[GRID_BATCHES], rejected[GRID_BATCHES];
+	assert(queue->batches <= GRID_BATCHES);
+	struct rate_basis basis = {.batch_offered = offered,
+				   .batch_rejected = rejected,
+				   .batches = queue->batches};
+	for (size_t b = 0; b < queue->batches; b++) {
+		struct grid_outcome out = queue_batch_at(queue, b, candidate, size_index);
+		offered[b] = out.offered;
+		rejected[b] = out.rejected_500 + out.rejected_503;
+		basis.offered += offered[b];
+		basis.rejected += rejected[b];
+	}
+	const struct queue_outcome *own = &queue->outcome[candidate];
+	rate_basis_sizes(evidence, ask->candidates[candidate].count, ask->sizes[size_index],
+			 &basis);
+	/* Its own clusters are fewer than those without a queue; their size is its own
+	 * where there are enough of them, else that without a queue. */
+	basis.busy_clusters = own->clusters;
+	if (own->clusters >= INTERVAL_CLUSTERS_LEAST)
+		basis.busy_size = (double)own->rejected_503 / (double)own->clusters;
+	return rate_from(&basis, confidence);
+}
+
 double rate_requests_needed(double target, double confidence, double cluster_size)
 {
 	return ceil(poisson_upper(0, 1 - (1 - confidence) / 2) * cluster_size / target);

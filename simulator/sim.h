@@ -233,6 +233,11 @@ struct grid_outcome queue_at(const struct queue *queue, size_t candidate, size_t
 struct grid_outcome queue_batch_at(const struct queue *queue, size_t batch, size_t candidate,
 				   size_t size_index);
 
+/* evidence: of the grid over the same trace, for the sizes of clusters. */
+struct rate queue_rate_of(const struct queue *queue, const struct queue_ask *ask,
+			  const struct evidence *evidence, size_t candidate, size_t size_index,
+			  double confidence);
+
 /* ---- choosing a plan ------------------------------------------------------ */
 
 enum { PLANNER_GROUPS_MAX = 16, PLANNER_CLASSES_MAX = 8 };
