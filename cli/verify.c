@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { OPTION_SPEED = 256, OPTION_LIMIT, OPTION_FOR, OPTION_JSON, OPTION_CONFIDENCE };
@@ -106,8 +107,8 @@ struct verification {
 	struct openloop_stats stats;
 	struct tally tally;
 	struct forecast predicted;
-	struct forecast again; /* with the times as they really came */
-	uint64_t peak_bytes, bound_bytes;
+	struct forecast again;            /* with the times as they really came */
+	uint64_t peak_bytes, bound_bytes; /* bound: with the replay file */
 	/* observed */
 	size_t rejected_500, rejected_503, other;
 	double rate;
@@ -145,9 +146,6 @@ static int read_inputs(struct verification *v, struct err *err)
 		v->count--;
 	if (v->count == 0)
 		return err_set(err, "'%s' holds no request", a->trace);
-	struct bound bound;
-	limits_bound(&v->plan, &bound);
-	v->bound_bytes = bound.total_bytes;
 	return 0;
 }
 
@@ -180,12 +178,25 @@ static void show_progress(void *arg, size_t sent, int64_t now_ns)
 		(double)sent * 1e9 / (double)now_ns, left > 0 ? left : 0);
 }
 
-/* Deadlines are for handlers that hang; a replay sleeps as long as it must. */
-static void relax_deadlines(struct plan *plan, int64_t service_ns_max)
+/* What the replay needs beyond the plan. Deadlines are for handlers that hang,
+ * and a replay sleeps as long as it must; the file that it reads is mapped, and
+ * so counts as image. The bound grows by that much. */
+static int allow_replay(struct verification *v, const char *replay, struct plan *plan,
+			int64_t service_ns_max, struct err *err)
 {
+	struct stat stat_of_file;
+	struct bound bound;
 	uint64_t enough = (uint64_t)service_ns_max * 2 + 10000000000u;
 	if (plan->wall_deadline_ns != 0 && plan->wall_deadline_ns < enough)
 		plan->wall_deadline_ns = enough;
+	if (stat(replay, &stat_of_file) == -1)
+		return err_errno(err, "cannot read '%s'", replay);
+	uint64_t pages =
+		((uint64_t)stat_of_file.st_size + LIMITS_PAGE_BYTES - 1) / LIMITS_PAGE_BYTES;
+	plan->image_bytes += pages * LIMITS_PAGE_BYTES;
+	limits_bound(plan, &bound);
+	v->bound_bytes = bound.total_bytes;
+	return 0;
 }
 
 static int64_t service_max(const struct verification *v)
@@ -213,7 +224,8 @@ static int start_server(struct verification *v, struct err *err)
 			   &v->without_events, err) == -1)
 		return -1;
 	struct plan plan = v->plan;
-	relax_deadlines(&plan, service_max(v));
+	if (allow_replay(v, replay, &plan, service_max(v), err) == -1)
+		return -1;
 	const char *const words[] = {"--replay", replay, NULL};
 	return guest_start(&v->guest, program, &plan, "builtin:replay", words, err);
 }
