@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+char handler_message[256];
+
 static int app_builtin(const char *name, struct handler *handler, struct err *err)
 {
 	const struct handler *found = builtin_find(name);

@@ -139,11 +139,12 @@ static int start(int argc, char **argv)
 	struct err err;
 
 	if (argc != 3 || strcmp(argv[1], "--replay")) {
-		fprintf(stderr, "builtin:replay needs a file: -- --replay FILE\n");
+		snprintf(handler_message, sizeof(handler_message),
+			 "it needs a file of requests: -- --replay FILE");
 		return -1;
 	}
 	if (replay_file_open(argv[2], &file, &err)) {
-		fprintf(stderr, "builtin:replay: %s\n", err.text);
+		snprintf(handler_message, sizeof(handler_message), "%.255s", err.text);
 		return -1;
 	}
 	return 0;

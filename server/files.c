@@ -436,14 +436,20 @@ static int files_start(int argc, char **argv)
 	probe = open_beneath(fd, ".");
 	if (probe < 0) {
 		int errnum = errno;
+
 		close(fd);
+		if (errnum == ENOSYS)
+			snprintf(
+				handler_message, sizeof(handler_message),
+				"a folder needs openat2(2), so Linux 5.6 or newer, and a sandbox "
+				"that allows it");
 		errno = errnum;
 		return -1;
 	}
 	close(probe);
 	if (mime_load(MIME_TYPES, &err)) {
 		close(fd);
-		errno = err.errnum ? err.errnum : EINVAL;
+		snprintf(handler_message, sizeof(handler_message), "%.255s", err.text);
 		return -1;
 	}
 	if (root_fd >= 0)

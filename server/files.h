@@ -9,7 +9,7 @@
  * - The kernel resolves it beneath the folder (openat2(2), RESOLVE_BENEATH and
  *   RESOLVE_NO_MAGICLINKS): links that lead out are 404, and no race changes
  *   that. Kernels before 5.6 have no openat2, and the folder can't be served:
- *   files_handler's start() fails with ENOSYS.
+ *   files_handler's start() says so.
  * - Regular files are sent; a folder is its index.html, behind a 301 that adds
  *   the slash; anything else is 404.
  *

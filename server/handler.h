@@ -54,6 +54,10 @@ struct handler {
 	void (*request_end)(struct pail_request *r);
 };
 
+/* Why a built-in's start() failed, in words as an err has them; the core puts
+ * it into its one line. Empty: errno says it. */
+extern char handler_message[256];
+
 /* builtin.c: the built-in of that name, or NULL; all of them, NULL-terminated,
  * for the message that lists them. */
 const struct handler *builtin_find(const char *name);

@@ -231,6 +231,8 @@ static int app_start(const struct options *options, struct err *err)
 	int result = core.handler.start(options->argc, options->argv);
 	if (result == 0)
 		return 0;
+	if (handler_message[0])
+		return err_set(err, "the app '%s' did not start: %s", options->app, handler_message);
 	if (errno)
 		return err_errno(err, "the app '%s' did not start (%d)", options->app, result);
 	return err_set(err, "pail_start() of '%s' returned %d", options->app, result);

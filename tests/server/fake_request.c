@@ -9,6 +9,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+char handler_message[256];
+
 static struct pail_request *running;
 
 void fake_run(struct pail_request *r, const struct handler *handler)

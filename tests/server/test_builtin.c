@@ -234,6 +234,8 @@ static void test_replay__a_request_takes_its_time_and_gives_all_back(void **stat
 	double seconds;
 
 	(void)state;
+	assert_int_equal(handler->start(1, argv), -1);
+	assert_non_null(strstr(handler_message, "--replay FILE"));
 	write_file();
 	assert_int_equal(handler->start(3, argv), 0);
 	clock_gettime(CLOCK_MONOTONIC, &start);
