@@ -360,7 +360,7 @@ static void say_summary(const char *argv0, const char *path, const struct collec
 		   argv0, s->totals.requests - s->lost_requests, (double)s->span_ns / 1e9,
 		   s->ring.events, path);
 	if (trace_open(path, &trace, &err) == 0) {
-		if (groups_load(&groups, trace, GROUP_ROUTE, ARENA_BUMP, &err) == 0 &&
+		if (groups_load(&groups, trace, GROUP_ROUTE, ARENA_REUSE, &err) == 0 &&
 		    groups.count > 0) {
 			groups_sort(&groups, "need_max");
 			write_routes(&out, &groups);

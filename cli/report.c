@@ -34,7 +34,7 @@ static const struct argp_option options[] = {
 	 0},
 	{"sort", KEY_SORT, "COLUMN", 0, "a column of --json, greatest first (need_max)", 0},
 	{"limit", KEY_LIMIT, "N", 0, "the first N lines", 0},
-	{"policy", KEY_POLICY, "bump|reuse", 0, "the need under this policy of arena (bump)",
+	{"policy", KEY_POLICY, "bump|reuse", 0, "the need under this policy of arena (reuse)",
 	 0},
 	{"json", KEY_JSON, NULL, 0, "one JSON document, pail.report/1", 0},
 	{"csv", KEY_CSV, NULL, 0, "comma-separated values, with a header line", 0},
@@ -305,7 +305,7 @@ static int report(const char *argv0, const struct words *w, struct trace *trace)
 
 int cmd_report(int argc, char **argv)
 {
-	struct words w = {.sort = "need_max", .limit = UINT64_MAX, .policy = ARENA_BUMP};
+	struct words w = {.sort = "need_max", .limit = UINT64_MAX, .policy = ARENA_REUSE};
 	struct err err = {0};
 	struct trace *trace;
 	if (cli_argp_parse(&argp, argc, argv, 0, &w) != 0)
