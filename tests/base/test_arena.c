@@ -291,12 +291,32 @@ static void test_arena__frees_of_no_block_are_counted_and_ignored(void **state)
 	arena_check(arena);
 }
 
+/* One unit past top is already outside: of no use to anyone, and no block. */
+static void test_arena__a_header_that_reaches_past_top_is_not_believed(void **state)
+{
+	struct arena *arena = arena_of(state);
+	const size_t sizes[] = {24, 9000};
+	for (size_t i = 0; i < 2; i++) {
+		char *p = arena_alloc(arena, sizes[i], 0);
+		uint32_t *header = (uint32_t *)(void *)(p - 8);
+		*header += 1 << 2; /* units << 2 | state */
+		uint32_t faults = arena->faults;
+		assert_int_equal(arena_usable_bytes(arena, p), 0);
+		assert_null(arena_realloc(arena, p, 8));
+		arena_free(arena, p);
+		assert_int_equal(arena->faults, faults + 2);
+		*header -= 1 << 2;
+		assert_int_equal(arena_usable_bytes(arena, p), (sizes[i] + 23) / 16 * 16 - 8);
+		arena_check(arena);
+	}
+}
+
 /* Writes anywhere in the heap, between calls, whatever comes of it: the
  * bytes around it stay, and a clear makes it as new. */
 static void test_arena__an_overwritten_heap_harms_nobody_else(void **state)
 {
 	(void)state;
-	enum { HEAP = 64 * 1024, AROUND = 16 * 4096 };
+	enum { HEAP = 20 * 1024, AROUND = 16 * 4096 };
 	unsigned char *memory = mmap(NULL, HEAP + 2 * AROUND, PROT_READ | PROT_WRITE,
 				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_true(memory != MAP_FAILED);
@@ -445,6 +465,7 @@ int main(void)
 		TEST(test_arena__bump_never_reuses),
 		TEST(test_arena__a_second_free_is_counted_and_ignored),
 		TEST(test_arena__frees_of_no_block_are_counted_and_ignored),
+		TEST(test_arena__a_header_that_reaches_past_top_is_not_believed),
 		TEST(test_arena__an_overwritten_heap_harms_nobody_else),
 		TEST(test_arena__a_replay_tells_the_exact_need_and_the_failing_call),
 	};
