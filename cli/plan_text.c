@@ -211,7 +211,7 @@ static void warn_recording(const struct plan_text *t, struct sentences *s)
 	if (k->escapes > 0)
 		say(s,
 		    "%" PRIu64 " of %" PRIu64 " requests allocated memory that outlives them: "
-		    "in a bucket that is an error; pail report --by site shows where",
+		    "in a bucket that is an error; pail report --by request --sort escapes tells which",
 		    k->escapes, k->requests);
 	if (k->ambiguous > 0)
 		say(s,
