@@ -114,13 +114,19 @@ static void chunk_prepare(const struct pass *pass, const struct slots *slots, si
 	pass->kernel->prepare(chunk, trace->arrival_ns + row, service, slots->base, n);
 }
 
-/* Keeps the exact departures beside the keys. */
+/* A key below NEVER is a departure exactly; only those beyond reach are kept
+ * beside the keys. */
 static void departures_store(const struct pass *pass, struct slots *slots, size_t row, size_t n,
 			     const struct slots_chunk *chunk)
 {
 	const struct sim_trace *trace = pass->trace;
+	int32_t latest = 0;
+	for (size_t i = 0; i < n; i++)
+		latest = chunk->departure[i] > latest ? chunk->departure[i] : latest;
+	if (latest != SLOTS_NEVER)
+		return;
 	for (size_t i = 0; i < n; i++) {
-		if (chunk->slot[i] >= slots->count)
+		if (chunk->departure[i] != SLOTS_NEVER || chunk->slot[i] >= slots->count)
 			continue;
 		int64_t service = trace->service_ns[row + i];
 		if (pass->ask->early_size)
@@ -244,6 +250,7 @@ static void *worker_run(void *arg)
 				      : 16 * (size_t)worker->pass->slot_count;
 		size_t from = segment->begin > warm ? segment->begin - warm : 0;
 		play(worker->pass, &segment->slots, from, segment->begin, worker->chunks);
+		slots_settle(&segment->slots);
 		memcpy(segment->guess, segment->slots.departure,
 		       worker->pass->slot_count * sizeof(uint64_t));
 	}
@@ -255,7 +262,7 @@ static void *worker_run(void *arg)
 /* Plays a segment's head from the slots that its left neighbour truly left and
  * from those it guessed, until no later request could tell them apart. Returns
  * the number of requests played twice, or -1 for want of memory. */
-static int64_t segment_repair(const struct pass *pass, const struct segment *left,
+static int64_t segment_repair(const struct pass *pass, struct segment *left,
 			      struct segment *segment)
 {
 	struct slots truth, guess;
@@ -269,9 +276,9 @@ static int64_t segment_repair(const struct pass *pass, const struct segment *lef
 		free(chunk);
 		return -1;
 	}
+	slots_settle(&left->slots);
 	slots_copy(&truth, &left->slots);
-	memcpy(guess.departure, segment->guess, pass->slot_count * sizeof(uint64_t));
-	slots_rebase(&guess, truth.base);
+	slots_restore(&guess, segment->guess, truth.base);
 
 	size_t row = segment->begin;
 	while (row < segment->end &&
@@ -285,6 +292,8 @@ static int64_t segment_repair(const struct pass *pass, const struct segment *lef
 		segment_book(pass, segment, row, n, &chunk[1], (uint64_t)-1);
 		segment_book(pass, segment, row, n, &chunk[0], 1);
 		slots_keep(pass, row, n, &chunk[0]);
+		slots_settle(&truth);
+		slots_settle(&guess);
 		row += n;
 	}
 	if (row == segment->end)

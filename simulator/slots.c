@@ -11,6 +11,46 @@ static uint32_t nodes_for(uint32_t children)
 	return (children + SLOTS_FANOUT - 1) / SLOTS_FANOUT;
 }
 
+void slots_release(struct slots *slots)
+{
+	free(slots->memory);
+	*slots = (struct slots){0};
+}
+
+void slots_settle(struct slots *slots)
+{
+	const int32_t *keys = slots->level[slots->levels - 1];
+	for (uint32_t i = 0; i < slots->count; i++) {
+		if (keys[i] != SLOTS_NEVER)
+			slots->departure[i] = slots->base + (uint64_t)keys[i];
+	}
+}
+
+/* Keys from departures. */
+static void keys_make(struct slots *slots, uint64_t base)
+{
+	uint32_t leaf = slots->levels - 1;
+	int32_t *keys = slots->level[leaf];
+	for (uint32_t i = 0; i < slots->count; i++) {
+		uint64_t departure = slots->departure[i];
+		uint64_t away = departure <= base ? 0 : departure - base;
+		keys[i] = away > SLOTS_REACH ? SLOTS_NEVER : (int32_t)away;
+	}
+	for (uint32_t i = slots->count; i < slots->level_length[leaf]; i++)
+		keys[i] = SLOTS_NEVER;
+	for (uint32_t l = leaf; l > 0; l--) {
+		uint32_t nodes = slots->level_length[l] / SLOTS_FANOUT;
+		for (uint32_t node = 0; node < slots->level_length[l - 1]; node++) {
+			int32_t least = SLOTS_NEVER;
+			const int32_t *child = slots->level[l] + (size_t)node * SLOTS_FANOUT;
+			for (int i = 0; node < nodes && i < SLOTS_FANOUT; i++)
+				least = child[i] < least ? child[i] : least;
+			slots->level[l - 1][node] = least;
+		}
+	}
+	slots->base = base;
+}
+
 int slots_init(struct slots *slots, uint32_t count)
 {
 	assert(count > 0 && count <= SLOTS_MAX);
@@ -46,45 +86,26 @@ int slots_init(struct slots *slots, uint32_t count)
 		next[i] = SLOTS_NEVER;
 	slots->departure = (uint64_t *)(void *)(next + spare);
 	memset(slots->departure, 0, (size_t)count * sizeof(uint64_t));
-	slots_rebase(slots, 0);
+	keys_make(slots, 0);
 	return 0;
-}
-
-void slots_release(struct slots *slots)
-{
-	free(slots->memory);
-	*slots = (struct slots){0};
 }
 
 void slots_rebase(struct slots *slots, uint64_t base)
 {
-	uint32_t leaf = slots->levels - 1;
-	int32_t *keys = slots->level[leaf];
-	for (uint32_t i = 0; i < slots->count; i++) {
-		uint64_t departure = slots->departure[i];
-		uint64_t away = departure <= base ? 0 : departure - base;
-		keys[i] = away > SLOTS_REACH ? SLOTS_NEVER : (int32_t)away;
-	}
-	for (uint32_t i = slots->count; i < slots->level_length[leaf]; i++)
-		keys[i] = SLOTS_NEVER;
-	for (uint32_t l = leaf; l > 0; l--) {
-		uint32_t nodes = slots->level_length[l] / SLOTS_FANOUT;
-		for (uint32_t node = 0; node < slots->level_length[l - 1]; node++) {
-			int32_t least = SLOTS_NEVER;
-			const int32_t *child = slots->level[l] + (size_t)node * SLOTS_FANOUT;
-			for (int i = 0; node < nodes && i < SLOTS_FANOUT; i++)
-				least = child[i] < least ? child[i] : least;
-			slots->level[l - 1][node] = least;
-		}
-	}
-	slots->base = base;
+	slots_settle(slots);
+	keys_make(slots, base);
+}
+
+void slots_restore(struct slots *slots, const uint64_t *departure, uint64_t base)
+{
+	memcpy(slots->departure, departure, (size_t)slots->count * sizeof(uint64_t));
+	keys_make(slots, base);
 }
 
 void slots_copy(struct slots *to, const struct slots *from)
 {
 	assert(to->count == from->count);
-	memcpy(to->departure, from->departure, (size_t)to->count * sizeof(uint64_t));
-	slots_rebase(to, from->base);
+	slots_restore(to, from->departure, from->base);
 }
 
 bool slots_same_from(const struct slots *a, const struct slots *b, uint64_t t)

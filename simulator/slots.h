@@ -49,11 +49,16 @@ struct slots {
 /* 0, or -1 with errno. All slots are free from time 0. */
 int slots_init(struct slots *slots, uint32_t count);
 void slots_release(struct slots *slots);
-/* Copies departures and base; both have the same count. */
+/* Makes `departure` true for every slot: between calls it is so only for keys
+ * that are NEVER, the others say it themselves. */
+void slots_settle(struct slots *slots);
+/* Takes on exact departures, counted from `base`. */
+void slots_restore(struct slots *slots, const uint64_t *departure, uint64_t base);
+/* Copies departures and base; both have the same count and `from` is settled. */
 void slots_copy(struct slots *to, const struct slots *from);
 /* Makes keys and minima from `departure`, counted from `base`. */
 void slots_rebase(struct slots *slots, uint64_t base);
-/* True when no arrival at or after t could tell the two apart. */
+/* True when no arrival at or after t could tell the two apart; both are settled. */
 bool slots_same_from(const struct slots *a, const struct slots *b, uint64_t t);
 
 /* The arrivals of a chunk as a kernel wants them. slot[i] is 0-based; at least

@@ -3,6 +3,7 @@
 #include "simulator/slots.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 static inline uint32_t node_find(const int32_t *node, int32_t t)
 {
@@ -36,6 +37,38 @@ static inline int32_t node_set(int32_t *node, uint32_t i, int32_t d)
 	return _mm_cvtsi128_si32(four);
 }
 
+/* Stays in memory, as in the portable kernel. */
+struct coarse {
+	int16_t key[SLOTS_NARROW + 16] __attribute__((aligned(64)));
+};
+
+static inline void coarse_load(struct coarse *coarse, const int16_t *key)
+{
+	memcpy(coarse->key, key, SLOTS_NARROW * sizeof(*key));
+}
+
+static inline uint64_t mask32(__m256i low, __m256i high, __m256i now)
+{
+	__m256i after =
+		_mm256_packs_epi16(_mm256_cmpgt_epi16(low, now), _mm256_cmpgt_epi16(high, now));
+	/* Packing goes by halves of a register: put the quarters in order. */
+	after = _mm256_permute4x64_epi64(after, 0xd8);
+	return ~(uint32_t)_mm256_movemask_epi8(after);
+}
+
+static inline uint64_t coarse_mask(const struct coarse *coarse, int16_t t)
+{
+	const __m256i *v = (const __m256i *)(const void *)coarse->key;
+	__m256i now = _mm256_set1_epi16(t);
+	return mask32(v[0], v[1], now) | mask32(v[2], v[3], now) << 32;
+}
+
+static inline void coarse_set(struct coarse *coarse, uint32_t slot, uint64_t mask, int16_t d)
+{
+	(void)mask;
+	coarse->key[slot] = d;
+}
+
 #include "simulator/slots_kernel.h"
 
-const struct slots_kernel slots_avx2 = {"avx2", hunt_wide, prepare, bins};
+const struct slots_kernel slots_avx2 = {"avx2", hunt, prepare, bins};

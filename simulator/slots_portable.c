@@ -6,6 +6,9 @@
 #include "simulator/slots.h"
 
 #include <string.h>
+#ifdef __SSE2__
+#	include <emmintrin.h>
+#endif
 
 typedef int32_t vec4 __attribute__((vector_size(16)));
 typedef uint64_t pair __attribute__((vector_size(16)));
@@ -45,6 +48,49 @@ static inline int32_t node_set(int32_t *node, uint32_t i, int32_t d)
 	return a < b ? a : b;
 }
 
+typedef int16_t vec8 __attribute__((vector_size(16)));
+
+/* Two sets of eight keys as sixteen bits: set where the key is <= t. */
+static inline uint32_t mask16(vec8 low, vec8 high, int16_t t)
+{
+#ifdef __SSE2__ /* every x86-64 has it, and an instruction for this */
+	__m128i now = _mm_set1_epi16(t);
+	__m128i after = _mm_packs_epi16(_mm_cmpgt_epi16((__m128i)low, now),
+					_mm_cmpgt_epi16((__m128i)high, now));
+	return (uint32_t)_mm_movemask_epi8(after) ^ 0xffff;
+#else
+	const vec8 bit = {1, 2, 4, 8, 16, 32, 64, 128};
+	pair two = (pair)(((low <= t) & bit) | ((high <= t) & (bit << 8)));
+	uint64_t fold = two[0] | two[1];
+	fold |= fold >> 32;
+	return (uint32_t)(fold | fold >> 16) & 0xffff;
+#endif
+}
+
+/* Stays in memory: a store of one key is done by the time that this search has
+ * its turn again. One key more than there are slots, for none. */
+struct coarse {
+	int16_t key[SLOTS_NARROW + 8] __attribute__((aligned(64)));
+};
+
+static inline void coarse_load(struct coarse *coarse, const int16_t *key)
+{
+	memcpy(coarse->key, key, SLOTS_NARROW * sizeof(*key));
+}
+
+static inline uint64_t coarse_mask(const struct coarse *coarse, int16_t t)
+{
+	const vec8 *v = (const vec8 *)(const void *)coarse->key;
+	return mask16(v[0], v[1], t) | (uint64_t)mask16(v[2], v[3], t) << 16 |
+	       (uint64_t)mask16(v[4], v[5], t) << 32 | (uint64_t)mask16(v[6], v[7], t) << 48;
+}
+
+static inline void coarse_set(struct coarse *coarse, uint32_t slot, uint64_t mask, int16_t d)
+{
+	(void)mask;
+	coarse->key[slot] = d;
+}
+
 #include "simulator/slots_kernel.h"
 
-const struct slots_kernel slots_portable = {"portable", hunt_wide, prepare, bins};
+const struct slots_kernel slots_portable = {"portable", hunt, prepare, bins};
