@@ -9,7 +9,7 @@
  *	-e        exact epoll off	-c  condition variables	-m  mappings
  *	-n        never read until the command has ended
  *	-q        only the summary	-x FILE  events to FILE, not stdout
- *	-k        mapped folder given up: unlink the file when the command runs
+ *	-p LIB    LIB is preloaded behind the shim
  *
  * The last line is a summary; the exit code is the command's.
  */
@@ -141,10 +141,10 @@ int main(int argc, char **argv)
 	struct ring *ring;
 	struct err err;
 	int option, nap_ms = 0, status = 0;
-	bool never = false, give_up = false;
+	bool never = false;
 
 	out = stdout;
-	while ((option = getopt(argc, argv, "+b:dw:s:ecmnqx:kf:")) != -1) {
+	while ((option = getopt(argc, argv, "+b:dw:s:ecmnqx:p:")) != -1) {
 		switch (option) {
 		case 'b': options.bytes = strtoull(optarg, NULL, 0); break;
 		case 'd': options.on_full = RING_DROP; break;
@@ -156,8 +156,7 @@ int main(int argc, char **argv)
 		case 'n': never = true; break;
 		case 'q': out = NULL; break;
 		case 'x': out = fopen(optarg, "we"); break;
-		case 'k': give_up = true; break;
-		case 'f': options.folder = optarg; break;
+		case 'p': setenv("LD_PRELOAD", optarg, 1); break;
 		default: die("bad option");
 		}
 	}
@@ -177,8 +176,6 @@ int main(int argc, char **argv)
 		execvpe(command[0], command, environment);
 		_exit(127);
 	}
-	if (give_up)
-		usleep(100000), unlink(ring_path(ring));
 	if (nap_ms)
 		usleep((useconds_t)nap_ms * 1000);
 	for (int one;;) {

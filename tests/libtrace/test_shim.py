@@ -294,8 +294,8 @@ class Shim(unittest.TestCase):
     def check_allocator(self, library):
         if not os.path.exists(library):
             self.skipTest(library + " is not installed")
-        self.check_blocks(Run("hostile", "threads", "4", environment={"LD_PRELOAD": library}))
-        self.check_blocks(Run("hostile", "forks", "20", environment={"LD_PRELOAD": library}))
+        self.check_blocks(Run("hostile", "threads", "4", options=["-p", library]))
+        self.check_blocks(Run("hostile", "forks", "20", options=["-p", library]))
 
     def test_jemalloc_behind_us(self):
         self.check_allocator(JEMALLOC)
