@@ -219,18 +219,23 @@ static void worker_run_timers(struct worker *worker)
 	}
 }
 
-static int worker_patience_ms(const struct worker *worker)
+/* How long to wait for events; NULL: until one comes. In nanoseconds, since a
+ * handler's sleep that is rounded to milliseconds holds its bucket for as much
+ * longer, and the plan did not reckon with that. */
+static const struct timespec *worker_patience(const struct worker *worker,
+					      struct timespec *patience)
 {
 	const struct timer *timer = timers_first(&worker->timers);
+	uint64_t ns = 0;
 
-	if (worker->ready_first)
-		return 0;
-	if (!timer)
-		return -1;
-	if (timer->at_ns <= worker->now_ns)
-		return 0;
-	uint64_t ms = (timer->at_ns - worker->now_ns + 999999) / 1000000;
-	return ms > 60000 ? 60000 : (int)ms;
+	if (!worker->ready_first && !timer)
+		return NULL;
+	if (!worker->ready_first && timer->at_ns > worker->now_ns)
+		ns = timer->at_ns - worker->now_ns;
+	if (ns > UINT64_C(60000000000))
+		ns = UINT64_C(60000000000);
+	*patience = (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+	return patience;
 }
 
 static void worker_drain(struct worker *worker)
@@ -251,8 +256,9 @@ static void worker_drain(struct worker *worker)
 static void worker_turn(struct worker *worker)
 {
 	bool newcomers = false;
-	int count = epoll_wait(worker->epoll_fd, worker->events, LOOP_EVENTS,
-			       worker_patience_ms(worker));
+	struct timespec patience;
+	int count = epoll_pwait2(worker->epoll_fd, worker->events, LOOP_EVENTS,
+				 worker_patience(worker, &patience), NULL);
 
 	worker_clock(worker);
 	for (int i = 0; i < count; i++) {

@@ -34,8 +34,6 @@ static struct {
 	uint64_t refused;
 } family = {.lock = ATOMIC_FLAG_INIT};
 
-static _Alignas(ARENA_ALIGN_BASE) unsigned char cradle_bytes[MALLOC_CRADLE_BYTES];
-
 static _Thread_local struct pail_request *thread_request;
 static _Thread_local struct arena *thread_arena;   /* its bucket's, or NULL */
 static _Thread_local struct arena *thread_serving; /* the same, or NULL while outside */
@@ -160,6 +158,31 @@ void malloc_system_open(void *bytes, size_t size)
 	family_unlock();
 }
 
+void malloc_count(struct malloc_counts *counts)
+{
+	family_lock();
+	counts->system_bytes_room = family.system.size_bytes;
+	counts->system_bytes_now = family.system.top_bytes;
+	counts->system_bytes_peak = family.system.peak_bytes;
+	counts->refused = family.refused;
+	family_unlock();
+}
+
+void *malloc_in_bucket(struct pail_request *r, size_t size)
+{
+	void *p = arena_alloc(&r->bucket->arena, size, 0);
+
+	if (!p) {
+		r->wanted_bytes = r->bucket->arena.wanted_bytes;
+		request_fail(r, "oversize", 500);
+	}
+	return p;
+}
+
+#ifndef PAIL_MALLOC_OFF
+
+static _Alignas(ARENA_ALIGN_BASE) unsigned char cradle_bytes[MALLOC_CRADLE_BYTES];
+
 static struct arena *system_arena(void)
 {
 	if (family.system.base)
@@ -194,16 +217,6 @@ static void *system_alloc(size_t size, size_t align)
 	return p;
 }
 
-void malloc_count(struct malloc_counts *counts)
-{
-	family_lock();
-	counts->system_bytes_room = family.system.size_bytes;
-	counts->system_bytes_now = family.system.top_bytes;
-	counts->system_bytes_peak = family.system.peak_bytes;
-	counts->refused = family.refused;
-	family_unlock();
-}
-
 /* -- a full bucket ------------------------------------------------------------- */
 
 static bool caller_takes_null(uintptr_t caller)
@@ -233,19 +246,6 @@ static void *bucket_alloc(struct arena *arena, size_t size, size_t align, uintpt
 	void *p = arena_alloc(arena, size, align);
 	return __builtin_expect(p != NULL, 1) ? p : bucket_refused(caller);
 }
-
-void *malloc_in_bucket(struct pail_request *r, size_t size)
-{
-	void *p = arena_alloc(&r->bucket->arena, size, 0);
-
-	if (!p) {
-		r->wanted_bytes = r->bucket->arena.wanted_bytes;
-		request_fail(r, "oversize", 500);
-	}
-	return p;
-}
-
-#ifndef PAIL_MALLOC_OFF
 
 #	define CALLER ((uintptr_t)__builtin_return_address(0))
 

@@ -15,29 +15,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A request whose handler runs, or NULL. */
-static struct pail_request *noting(void)
-{
-	struct pail_request *r = request_current();
-	return r && r->critical == 0 && !r->outside && r->stage < REQUEST_CLOSE ? r : NULL;
-}
-
-static void note(enum stream_kind kind, void *pointer, int fd)
-{
-	struct pail_request *r = noting();
-
-	if (!r || (kind == STREAM_DESCRIPTOR ? fd < 0 : !pointer) ||
-	    r->streams.count == STREAMS_MAX)
-		return;
-	struct stream *stream = &r->streams.open[r->streams.count];
-	stream->kind = kind;
-	if (kind == STREAM_DESCRIPTOR)
-		stream->fd = fd;
-	else
-		stream->pointer = pointer;
-	r->streams.count++;
-}
-
 static void forget_of(struct pail_request *r, enum stream_kind kind, const void *pointer,
 		      int fd)
 {
@@ -51,11 +28,6 @@ static void forget_of(struct pail_request *r, enum stream_kind kind, const void 
 		*stream = streams->open[--streams->count];
 		return;
 	}
-}
-
-static void forget(enum stream_kind kind, const void *pointer, int fd)
-{
-	forget_of(request_current(), kind, pointer, fd);
 }
 
 void streams_forget(struct pail_request *r, int fd)
@@ -79,6 +51,34 @@ void streams_close(struct pail_request *r)
 }
 
 #ifndef PAIL_MALLOC_OFF
+
+/* A request whose handler runs, or NULL. */
+static struct pail_request *noting(void)
+{
+	struct pail_request *r = request_current();
+	return r && r->critical == 0 && !r->outside && r->stage < REQUEST_CLOSE ? r : NULL;
+}
+
+static void note(enum stream_kind kind, void *pointer, int fd)
+{
+	struct pail_request *r = noting();
+
+	if (!r || (kind == STREAM_DESCRIPTOR ? fd < 0 : !pointer) ||
+	    r->streams.count == STREAMS_MAX)
+		return;
+	struct stream *stream = &r->streams.open[r->streams.count];
+	stream->kind = kind;
+	if (kind == STREAM_DESCRIPTOR)
+		stream->fd = fd;
+	else
+		stream->pointer = pointer;
+	r->streams.count++;
+}
+
+static void forget(enum stream_kind kind, const void *pointer, int fd)
+{
+	forget_of(request_current(), kind, pointer, fd);
+}
 
 /* libc's own function of that name. */
 #	define NEXT(function)                     \

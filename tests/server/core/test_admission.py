@@ -4,7 +4,7 @@
 import time
 import unittest
 
-from harness import Client, Server
+from harness import SANITIZED, Client, Server
 
 CONF = """
 [server]
@@ -135,6 +135,7 @@ bucket = large
             self.assertEqual([client.read().status for client in busy], [200] * 4)
             self.assertEqual(late.read().body, b"GET /late?\n")
 
+    @unittest.skipIf(SANITIZED, "the sanitizer owns malloc")
     def test_the_bound_holds_in_resident_memory(self):
         with Server("talk", conf(connections=1000, count=64, queue=100)) as server:
             clients = self.clients(server, 900)

@@ -11,10 +11,10 @@ from harness import Closed, Server
 
 CONF = """
 [server]
-head_timeout = 400ms
-body_timeout = 400ms
-write_timeout = 400ms
-idle_timeout = 1s
+head_timeout = 1s
+body_timeout = 1s
+write_timeout = 1s
+idle_timeout = 2s
 [bucket main]
 size = 256K
 count = 8
