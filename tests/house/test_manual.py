@@ -4,6 +4,7 @@
 shows is in pail(1), nothing else is, and every key of pail.conf(5) is taken."""
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -121,6 +122,23 @@ class Config(unittest.TestCase):
             known = set(re.findall(r'(?:\bPLAN_KEY\(|\{)"([a-z_]+)", [A-Z_]+,', file.read()))
         self.assertGreater(len(known), 15)
         self.assertEqual(sorted(known - {key for _, key, _ in self.documented()}), [])
+
+
+class Trace(unittest.TestCase):
+    def test_the_page_has_every_table_view_and_column_of_a_request(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "rows.csv"), "w", encoding="utf-8") as file:
+                file.write("arrival_ns,service_ns,need_bytes,route\n0,1,2,/\n")
+            done = run(PAIL, "import", "--format", "csv", "-o", "t.db", "rows.csv", cwd=folder)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            trace = sqlite3.connect(os.path.join(folder, "t.db"))
+            self.addCleanup(trace.close)
+            names = [row[0] for row in trace.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")]
+            columns = [row[1] for row in trace.execute("PRAGMA table_info(request)")]
+        text = page("pail-trace.5").replace("\\-", "-")
+        tags = " ".join(re.findall(r"^\.TP[^\n]*\n\.(?:B|BR|I) ([^\n]*)", text, re.M))
+        documented = set(re.findall(r"[a-z_]+", tags))
+        self.assertEqual(sorted((set(names) | set(columns)) - documented), [])
 
 
 class Form(unittest.TestCase):
