@@ -15,8 +15,9 @@
 struct core core;
 _Thread_local struct worker *this_worker;
 
-static_assert(sizeof(struct worker) + LOOP_STACK_BYTES <= REGION_WORKER_BYTES,
-	      "a worker and its stack");
+static_assert(LOOP_STACK_BYTES + sizeof(struct worker) + ARENA_ALIGN_BASE + LOCKS_RED_BYTES <=
+		      REGION_WORKER_BYTES,
+	      "a worker, its stack and its red zone");
 
 uint64_t loop_now_ns(void)
 {
@@ -379,6 +380,11 @@ int worker_init(struct worker *worker, uint32_t index, struct err *err)
 	if (worker->epoll_fd < 0 || worker->wake_fd < 0 ||
 	    epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->wake_fd, &event) < 0)
 		return err_errno(err, "can't make an epoll");
+	/* Behind the struct: its block has room for it. */
+	arena_init(&worker->red_zone.arena,
+		   (void *)(((uintptr_t)(worker + 1) + ARENA_ALIGN_BASE - 1) &
+			    ~(uintptr_t)(ARENA_ALIGN_BASE - 1)),
+		   LOCKS_RED_BYTES, ARENA_REUSE);
 	worker_slots_init(worker);
 	return worker_buckets_init(worker, err);
 }
