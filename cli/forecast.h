@@ -16,7 +16,7 @@ struct forecast {
 	double rate, rate_low, rate_high; /* of rejections, 500s and 503s together */
 };
 
-/* Refuses what the simulator cannot do yet: more than one class. */
+/* Refuses what the prediction does not know: more than one class. */
 int forecast_possible(const struct plan *plan, struct err *err);
 int forecast_make(const struct sim_trace *trace, const struct plan *plan, double confidence,
 		  struct forecast *forecast, struct err *err);

@@ -87,6 +87,18 @@ class Verify(unittest.TestCase):
         self.assertEqual(told["observed"]["rejected_503"], 30)
         self.assertEqual(told["observed"]["status"]["200"], 40)
 
+    def test_a_queue_serves_those_who_wait_in_time(self):
+        """Seven at one instant, four buckets for 50 ms: of the three others two
+        may wait, and are served after 50 ms; with a wait of 10 ms nobody is."""
+        rows = [(batch * 200 * MS + i, 50 * MS, 5000, "GET /b") for batch in range(8) for i in range(7)]
+        conf = self.write("q.conf", "[server]\nqueue = 2\nwait = 500ms\n[bucket main]\nsize = 64K\ncount = 4\n")
+        told = self.verify(rows, conf)
+        self.assertEqual((told["predicted"]["rejected_503"], told["observed"]["rejected_503"]), (8, 8))
+        self.assertGreaterEqual(told["observed"]["latency_ns_max"], 95 * MS)
+        conf = self.write("q.conf", "[server]\nqueue = 2\nwait = 10ms\n[bucket main]\nsize = 64K\ncount = 4\n")
+        told = self.verify(rows, conf)
+        self.assertEqual((told["predicted"]["rejected_503"], told["observed"]["rejected_503"]), (24, 24))
+
     def test_a_part_of_the_trace_at_twice_the_speed(self):
         rows = [(i * 100 * MS, 20 * MS, 4096, "GET /a") for i in range(50)]
         began = time.monotonic()
@@ -123,7 +135,8 @@ class Verify(unittest.TestCase):
                 ((self.path("none.db"), "-c", plain), 3, "none.db"),
                 ((plain, "-c", plain), 3, "pail.conf"),
                 ((trace, "-c", self.path("none.conf")), 3, "none.conf"),
-                ((trace, "-c", self.write("q.conf", "[server]\nqueue = 5\n")), 3, "queue = 0"),
+                ((trace, "-c", self.write("two.conf", "[bucket a]\nsize = 64K\ncount = 4\n"
+                                           "[bucket b]\nsize = 128K\ncount = 4\n")), 3, "2 classes"),
                 ((trace, "-c", plain, "--speed", "0"), 2, "--speed"),
                 ((trace, "-c", plain, "--confidence", "1"), 2, "--confidence")):
             with self.subTest(words=words):
