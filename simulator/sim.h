@@ -238,6 +238,45 @@ struct rate queue_rate_of(const struct queue *queue, const struct queue_ask *ask
 			  const struct evidence *evidence, size_t candidate, size_t size_index,
 			  double confidence);
 
+/* ---- whole plans, event by event -------------------------------------------- */
+
+enum { WORLD_CLASSES_MAX = 16 };
+
+/*
+ * Rules under which more memory can mean more rejections, so that no grid can be
+ * read off one pass: each candidate is a simulation of its own.
+ */
+struct world_ask {
+	size_t class_count;
+	uint64_t size_bytes[WORLD_CLASSES_MAX]; /* ascending */
+	uint32_t count[WORLD_CLASSES_MAX];
+	const uint32_t *class_of_route; /* NULL: all to class 0 */
+	const bool *retry_of_route;     /* NULL: none */
+	uint32_t queue;                 /* of each class */
+	uint64_t wait_ns;
+	bool overflow; /* a full class hands on to the next bigger one */
+	bool early;    /* an oversize request grows evenly and leaves when it passes its size;
+			* one that retries always does */
+	/* Not 0: no classes but a pool of count[0] pages of that size, of which a
+	 * request takes one after the other as it grows evenly to its need. */
+	uint64_t page_bytes;
+};
+
+enum world_fate { WORLD_SERVED, WORLD_500, WORLD_503 };
+
+struct world {
+	uint8_t *fate;       /* enum world_fate, by request */
+	uint8_t *class;      /* the one that had it last */
+	uint64_t *waited_ns; /* 0 for those that never waited */
+	struct grid_outcome outcome;
+	uint64_t retried, overflowed;
+	uint64_t peak_bytes; /* most memory of buckets in use at one time */
+};
+
+int world_run(const struct sim_trace *trace, const struct world_ask *ask, struct world *world,
+	      struct err *err);
+void world_release(struct world *world);
+
 /* ---- choosing a plan ------------------------------------------------------ */
 
 enum { PLANNER_GROUPS_MAX = 16, PLANNER_CLASSES_MAX = 8 };

@@ -51,7 +51,7 @@ struct job {
 	bool retried;
 };
 
-struct world {
+struct naive {
 	const struct sim_trace *trace;
 	const struct reference_ask *ask;
 	struct job *job;
@@ -60,7 +60,7 @@ struct world {
 	size_t arrived;
 };
 
-static uint32_t busy_in(const struct world *w, size_t class)
+static uint32_t busy_in(const struct naive *w, size_t class)
 {
 	uint32_t busy = 0;
 	for (size_t i = 0; i < w->arrived; i++)
@@ -68,7 +68,7 @@ static uint32_t busy_in(const struct world *w, size_t class)
 	return busy;
 }
 
-static uint32_t waiting_in(const struct world *w, size_t class)
+static uint32_t waiting_in(const struct naive *w, size_t class)
 {
 	uint32_t waiting = 0;
 	for (size_t i = 0; i < w->arrived; i++)
@@ -76,7 +76,7 @@ static uint32_t waiting_in(const struct world *w, size_t class)
 	return waiting;
 }
 
-static void start(struct world *w, size_t i, size_t class, uint64_t t)
+static void start(struct naive *w, size_t i, size_t class, uint64_t t)
 {
 	uint64_t need = w->trace->need_bytes[i];
 	uint64_t size = w->ask->class[class].size_bytes;
@@ -92,12 +92,11 @@ static void start(struct world *w, size_t i, size_t class, uint64_t t)
 }
 
 /* A request that wants a bucket of `class` at t. */
-static void arrive(struct world *w, size_t i, size_t class, uint64_t t, bool may_wait)
+static void arrive(struct naive *w, size_t i, size_t class, uint64_t t, bool may_wait)
 {
 	size_t last = w->ask->overflow ? w->ask->class_count : class + 1;
 	for (size_t c = class; c < last; c++) {
 		if (busy_in(w, c) < w->ask->class[c].count) {
-			w->waited[i] = 0;
 			start(w, i, c, t);
 			return;
 		}
@@ -115,7 +114,7 @@ static void arrive(struct world *w, size_t i, size_t class, uint64_t t, bool may
 
 /* Departures at exactly t, in row order, and the starts they allow. True when
  * anything happened: a service of zero departs again at once. */
-static bool depart_and_start(struct world *w, uint64_t t)
+static bool depart_and_start(struct naive *w, uint64_t t)
 {
 	bool any = false;
 	for (size_t i = 0; i < w->arrived; i++) {
@@ -143,7 +142,7 @@ static bool depart_and_start(struct world *w, uint64_t t)
 	return any;
 }
 
-static void instant(struct world *w, uint64_t t)
+static void instant(struct naive *w, uint64_t t)
 {
 	while (depart_and_start(w, t))
 		;
@@ -155,7 +154,7 @@ static void instant(struct world *w, uint64_t t)
 	}
 }
 
-static bool next_instant(const struct world *w, uint64_t limit, uint64_t *t)
+static bool next_instant(const struct naive *w, uint64_t limit, uint64_t *t)
 {
 	bool any = false;
 	for (size_t i = 0; i < w->arrived; i++) {
@@ -173,7 +172,7 @@ static bool next_instant(const struct world *w, uint64_t limit, uint64_t *t)
 void reference_run(const struct sim_trace *trace, const struct reference_ask *ask,
 		   enum fate *fate, uint64_t *waited)
 {
-	struct world w = {trace, ask,    calloc(trace->count + 1, sizeof(struct job)),
+	struct naive w = {trace, ask,    calloc(trace->count + 1, sizeof(struct job)),
 			  fate,  waited, 0};
 	uint64_t t = 0;
 	memset(waited, 0, trace->count * sizeof(*waited));
