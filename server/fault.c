@@ -141,6 +141,11 @@ static void deadline_passed(struct pail_request *r, const char *cause, ucontext_
 	if (r->critical > 0) {
 		r->pending = cause;
 		r->pending_status = 504;
+	} else if (r->locks.depth > 0 && r->locks.cause != cause) {
+		/* At the unlock, or at the next deadline whatever is held. */
+		r->locks.cause = cause;
+		r->locks.status = 504;
+		r->cpu_ticks = 0;
 	} else if (patient && malloc_pc_in_libc(context_pc(context))) {
 		r->worker->stepping = cause;
 		r->worker->steps = 0;

@@ -62,6 +62,7 @@ struct worker {
 	struct connection *ready_first, *ready_last;
 	struct pool pool[LIMITS_CLASSES_MAX];
 	struct big_stacks big_stacks;
+	struct red_zone red_zone;
 	struct worker_counts counts;
 	const char *stepping; /* a deadline that waits for the code to leave libc */
 	uint32_t steps, watched;

@@ -3,6 +3,8 @@
 
 #include "server/bucket.h"
 #include "server/core.h"
+#include "server/locks.h"
+#include "server/loop.h"
 #include "server/request.h"
 
 #include <assert.h>
@@ -227,8 +229,18 @@ static bool caller_takes_null(uintptr_t caller)
 	return family.others_null;
 }
 
+/* The red zone of this worker, if p lies in it. */
+static struct arena *red_arena_of(const void *p)
+{
+	struct pail_request *r = thread_request;
+
+	return r && r->locks.red && arena_owns(&r->worker->red_zone.arena, p)
+		       ? &r->worker->red_zone.arena
+		       : NULL;
+}
+
 /* NULL to those who can take it, and a jump to the others. */
-static void *bucket_refused(uintptr_t caller)
+static void *bucket_refused(size_t size, size_t align, uintptr_t caller)
 {
 	struct pail_request *r = thread_request;
 
@@ -238,13 +250,15 @@ static void *bucket_refused(uintptr_t caller)
 	r->wanted_bytes = thread_arena->wanted_bytes;
 	if (caller_takes_null(caller) && r->null_count++ < MALLOC_NULLS_MAX)
 		return NULL;
+	if (r->locks.depth > 0)
+		return locks_red_alloc(r, size, align);
 	request_fail(r, "oversize", 500);
 }
 
 static void *bucket_alloc(struct arena *arena, size_t size, size_t align, uintptr_t caller)
 {
 	void *p = arena_alloc(arena, size, align);
-	return __builtin_expect(p != NULL, 1) ? p : bucket_refused(caller);
+	return __builtin_expect(p != NULL, 1) ? p : bucket_refused(size, align, caller);
 }
 
 #	define CALLER ((uintptr_t)__builtin_return_address(0))
@@ -296,6 +310,10 @@ void free(void *p)
 		return;
 	}
 	int saved = errno;
+	if (red_arena_of(p)) {
+		arena_free(red_arena_of(p), p);
+		return;
+	}
 	arena = system_arena_of(p);
 	if (arena) {
 		family_lock();
@@ -321,8 +339,17 @@ static void *reallocate(void *p, size_t size, uintptr_t caller)
 	}
 	if (__builtin_expect(arena && arena_owns(arena, p), 1)) {
 		void *q = arena_realloc(arena, p, size);
-		return __builtin_expect(q != NULL, 1) ? q : bucket_refused(caller);
+		if (__builtin_expect(q != NULL, 1))
+			return q;
+		q = bucket_refused(size, 0, caller);
+		if (q) { /* of the red zone: the old one is smaller */
+			memcpy(q, p, arena_usable_bytes(arena, p));
+			arena_free(arena, p);
+		}
+		return q;
 	}
+	if (red_arena_of(p))
+		return arena_realloc(red_arena_of(p), p, size);
 	arena = system_arena_of(p);
 	if (!arena) {
 		foreign(p);
@@ -422,7 +449,9 @@ size_t malloc_usable_size(void *p)
 		return 0;
 	if (thread_arena && arena_owns(thread_arena, p))
 		return arena_usable_bytes(thread_arena, p);
-	struct arena *arena = system_arena_of(p);
+	struct arena *arena = red_arena_of(p);
+	if (!arena)
+		arena = system_arena_of(p);
 	return arena ? arena_usable_bytes(arena, p) : 0;
 }
 

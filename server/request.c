@@ -77,6 +77,7 @@ __attribute__((noreturn)) static void request_end(struct pail_request *r)
 	request_run_defers(r);
 	if (r->abandoned)
 		streams_close(r);
+	locks_end(r);
 	r->critical++;
 	r->stage = REQUEST_CLOSE;
 	request_close_file(r);
@@ -94,6 +95,8 @@ void request_abandoned(void *context)
 	struct pail_request *r = context;
 
 	fault_release_streams();
+	r->critical = 1; /* their unlocking is not the request's own any more */
+	locks_release(r);
 	if (r->big_stack >= 0)
 		stack_give_big(r);
 	r->abandoned = true;

@@ -24,6 +24,7 @@
 #include "base/limits.h"
 #include "base/str.h"
 #include "pail/handler.h"
+#include "server/locks.h"
 #include "server/parse.h"
 #include "server/streams.h"
 
@@ -35,10 +36,10 @@ struct connection;
 struct worker;
 
 enum {
-	REQUEST_DEFERS_MAX = 32, /* further ones take their node from the arena */
+	REQUEST_DEFERS_MAX = 16, /* further ones take their node from the arena */
 	REQUEST_FIELDS_BYTES = 2048,
 	REQUEST_HEAD_BYTES = REQUEST_FIELDS_BYTES + 384,
-	REQUEST_OUT_BYTES = 6144,
+	REQUEST_OUT_BYTES = 6016,
 };
 
 enum request_stage {
@@ -115,6 +116,7 @@ struct pail_request {
 	enum request_wait waits_for;
 	enum request_wake wake;
 
+	struct locks locks;
 	struct streams streams;
 
 	struct request_defer defer[REQUEST_DEFERS_MAX];

@@ -149,6 +149,44 @@ static int block(void)
 			return 200;
 }
 
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
+
+static int lock_twice(struct pail_request *r)
+{
+	pthread_mutex_lock(&mutex);
+	pthread_rwlock_wrlock(&rwlock);
+	pthread_rwlock_unlock(&rwlock);
+	pthread_mutex_unlock(&mutex);
+	return answer(r, "locked\n", 0);
+}
+
+static int locked(struct pail_request *r, const char *what)
+{
+	pthread_mutex_lock(&mutex);
+	pthread_rwlock_rdlock(&rwlock);
+	if (strcmp(what, "eat") == 0) {
+		/* The bucket, and some of the red zone; then it lets go. */
+		for (size_t n = 0; n < pail_bucket_size(r) + 20000; n += 1000)
+			*(volatile char *)malloc(1000) = 1;
+		free(realloc(malloc(100), 2000));
+	} else if (strcmp(what, "eat-all") == 0) {
+		while (malloc(1000))
+			;
+	} else if (strcmp(what, "segv") == 0) {
+		*(volatile int *)8 = 1;
+	} else if (strcmp(what, "loop") == 0) {
+		for (;;)
+			__asm__ volatile("");
+	} else if (strcmp(what, "loop-a-while") == 0) {
+		for (volatile long i = 0; i < 300000000; i++)
+			;
+	}
+	pthread_rwlock_unlock(&rwlock);
+	pthread_mutex_unlock(&mutex);
+	return answer(r, "never\n", 0);
+}
+
 int pail_handle(struct pail_request *r)
 {
 	const char *path = pail_path(r);
@@ -258,6 +296,10 @@ int pail_handle(struct pail_request *r)
 		memset(malloc(64), 0xff, pail_bucket_size(r));
 		return answer(r, "overran\n", 0);
 	}
+	if (strncmp(path, "/locked-", 8) == 0)
+		return locked(r, path + 8);
+	if (strcmp(path, "/lock") == 0) /* hangs if it is still locked */
+		return lock_twice(r);
 	if (strcmp(path, "/bad-status") == 0)
 		return 42;
 	return 404;

@@ -143,6 +143,16 @@ class Faults(unittest.TestCase):
             self.assertEqual([other.read().status for other in others], [200, 200, 503])
             self.assertEqual(client.ask("GET", "/big-stack").status, 200)
 
+    def test_no_jump_leaves_a_mutex_locked(self):
+        with Server("faults", CONF.format(threads=1).replace("700ms", "30s")) as server, server.client() as client:
+            kinds = {"eat": "oversize", "eat-all": "oversize", "segv": "segv", "loop": "deadline-cpu", "loop-a-while": "deadline-cpu"}
+            for kind, cause in kinds.items():
+                for _ in range(2 if cause == "deadline-cpu" else 50):
+                    self.assertEqual(client.ask("GET", f"/locked-{kind}").status, 504 if "deadline" in cause else 500)
+                    self.assertEqual(client.ask("GET", "/lock").body, b"locked\n")
+            causes = {(line["path"], line.get("cause")) for line in server.wait_lines(300)}
+            self.assertEqual(causes, {("/lock", None)} | {(f"/locked-{kind}", cause) for kind, cause in kinds.items()})
+
     def test_ten_thousand_of_each_leak_nothing(self):
         kinds = ["/eat", "/segv", "/abort", "/recurse", "/recurse-printing", "/fpe", "/assert", "/defer?segv=1"]
         rounds, batch = 10000, 50

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Mutexes that a request holds, since no jump may leave one locked. The server
+ * defines the calls that lock and unlock, and counts.
+ *
+ * - A bucket that is full while a mutex is held: the block comes from the
+ *   worker's red zone, LOCKS_RED_BYTES, and the jump is made at the outermost
+ *   unlock. SQLite, which calls malloc with its mutexes held, needs that. The
+ *   red zone full: NULL.
+ * - A deadline that passes meanwhile waits for the same unlock, but not longer
+ *   than the deadline once more.
+ * - A fault can't wait: the mutexes are unlocked for the request, and what they
+ *   protect is as the fault left it.
+ *
+ * Reader-writer locks are counted in the same way; spin locks and what libc
+ * locks inside are not.
+ */
+#ifndef PAIL_SERVER_LOCKS_H
+#define PAIL_SERVER_LOCKS_H
+
+#include "base/arena.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { LOCKS_MAX = 16, LOCKS_RED_BYTES = 64 << 10 };
+
+struct pail_request;
+
+struct locks {
+	uint32_t depth; /* locks held */
+	uint32_t count; /* of them noted in held[] */
+	struct lock_held {
+		void *lock;
+		bool is_rwlock;
+	} held[LOCKS_MAX];
+	const char *cause; /* what the outermost unlock will end the request with */
+	int status;
+	bool red; /* it has blocks in the red zone */
+};
+
+/* A worker's red zone: shared by its requests, cleared when none has a block in it. */
+struct red_zone {
+	struct arena arena;
+	uint32_t users;
+};
+
+/* A block for a request whose bucket is full and that holds a lock; NULL: the
+ * red zone is full too. Notes that the request is to end. */
+void *locks_red_alloc(struct pail_request *r, size_t size, size_t align);
+/* Of a request that was left by a jump. */
+void locks_release(struct pail_request *r);
+/* The request is over. */
+void locks_end(struct pail_request *r);
+
+#endif
