@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "libtrace/ring_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { DEFAULT_BYTES = 64 << 20 };
@@ -74,9 +77,66 @@ static int make_file(struct ring_file *file, const char *parent)
 	return fd;
 }
 
+/* -- what killed recorders left --------------------------------------------------- */
+
+enum { YOUNG_S = 10 }; /* a folder so new may not have its lock yet */
+
+/* Removes the ring in `folder` if nobody holds its lock. */
+static void sweep_folder(int folder)
+{
+	DIR *list = fdopendir(folder);
+
+	if (!list) {
+		close(folder);
+		return;
+	}
+	for (struct dirent *entry; (entry = readdir(list));) {
+		if (strncmp(entry->d_name, "ring-", 5) != 0)
+			continue;
+		int fd = openat(folder, entry->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0)
+			continue;
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			unlinkat(folder, entry->d_name, 0);
+		close(fd);
+	}
+	closedir(list);
+}
+
+static void sweep(const char *parent)
+{
+	DIR *list = opendir(parent);
+	struct stat status;
+
+	if (!list)
+		return;
+	for (struct dirent *entry; (entry = readdir(list));) {
+		if (strncmp(entry->d_name, "pail-", 5) != 0 || strlen(entry->d_name) != 11)
+			continue;
+		int folder = openat(dirfd(list), entry->d_name,
+				    O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		if (folder < 0)
+			continue;
+		if (fstat(folder, &status) != 0 || status.st_uid != geteuid() ||
+		    time(NULL) - status.st_mtime < YOUNG_S) {
+			close(folder);
+			continue;
+		}
+		sweep_folder(folder);
+		unlinkat(dirfd(list), entry->d_name, AT_REMOVEDIR); /* only if empty */
+	}
+	closedir(list);
+}
+
+/* -- the file ----------------------------------------------------------------------- */
+
 void ring_file_remove(struct ring_file *file)
 {
 	int saved = errno;
+
+	if (file->fd >= 0)
+		close(file->fd);
+	file->fd = -1;
 
 	if (file->region)
 		munmap(file->region, file->bytes);
@@ -92,8 +152,9 @@ void ring_file_remove(struct ring_file *file)
 /* Makes and maps the file under `parent`. 0, or -1 with errno. */
 static int map_file(struct ring_file *file, const char *parent)
 {
+	sweep(parent);
 	int fd = make_file(file, parent);
-	int error = fd < 0 ? errno : 0;
+	int error = fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0 ? errno : 0;
 
 	/* All of it now: a page that cannot be had later would be a SIGBUS in the
 	 * program that is being recorded. */
@@ -106,8 +167,7 @@ static int map_file(struct ring_file *file, const char *parent)
 		else
 			file->region = at;
 	}
-	if (fd >= 0)
-		close(fd);
+	file->fd = fd;
 	if (error)
 		ring_file_remove(file);
 	errno = error;
@@ -127,6 +187,7 @@ int ring_file_create(struct ring_file *file, const struct ring_options *options,
 	uint64_t offset = sizeof(struct region) + count * sizeof(struct chunk);
 	offset = (offset + REGION_CHUNK_BYTES - 1) / REGION_CHUNK_BYTES * REGION_CHUNK_BYTES;
 	memset(file, 0, sizeof(*file));
+	file->fd = -1;
 	file->bytes = offset + count * REGION_CHUNK_BYTES;
 	const char *parent = options->folder ? options->folder : "/dev/shm";
 	int status = map_file(file, parent);

@@ -7,6 +7,9 @@
  * the file, as servers give up their uid before they exec; the folder can then
  * be passed through but not listed (0711) and the name cannot be guessed, so
  * who may write is who was told. Otherwise both are the user's alone.
+ *
+ * The recorder holds a lock on the file while it lives. One that was killed
+ * leaves its file behind, unlocked; the next recorder of that user removes it.
  */
 #ifndef PAIL_LIBTRACE_RING_FILE_H
 #define PAIL_LIBTRACE_RING_FILE_H
@@ -17,6 +20,7 @@
 struct ring_file {
 	struct region *region;
 	size_t bytes;
+	int fd; /* holds the lock; -1 = none */
 	char folder[160];
 	char path[REGION_PATH_MAX];
 };

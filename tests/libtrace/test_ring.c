@@ -260,6 +260,55 @@ static void test_ring__a_folder_without_room_is_an_error_and_leaves_nothing(void
 	rmdir(folder);
 }
 
+/* Makes the folder of a recorder that is gone look old. */
+static void age(const char *folder)
+{
+	struct timespec times[2] = {{1, 0}, {1, 0}};
+
+	assert_int_equal(utimensat(AT_FDCWD, folder, times, 0), 0);
+}
+
+static void test_ring__what_a_killed_recorder_left_is_removed_by_the_next(void **state)
+{
+	char folder[] = "/tmp/pail-test-XXXXXX", dead[300], alive[300];
+	struct ring_options options = {.folder = folder, .bytes = 1 << 20};
+	struct ring *ring, *next;
+	struct err err;
+	struct stat status;
+	int pipes[2];
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	assert_int_equal(pipe(pipes), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		if (ring_create(&options, &ring, &err) == 0)
+			(void)!write(pipes[1], ring_path(ring), strlen(ring_path(ring)) + 1);
+		_exit(0);
+	}
+	assert_true(read(pipes[0], dead, sizeof(dead)) > 0);
+	waitpid(child, NULL, 0);
+	assert_int_equal(ring_create(&options, &ring, &err), 0);
+	snprintf(alive, sizeof(alive), "%s", ring_path(ring));
+	assert_int_equal(stat(dead, &status), 0); /* too young to be judged */
+	char *slash = strrchr(dead, '/');
+	*slash = 0;
+	age(dead);
+	*slash = '/';
+	slash = strrchr(alive, '/');
+	*slash = 0;
+	age(alive);
+	*slash = '/';
+	assert_int_equal(ring_create(&options, &next, &err), 0);
+	assert_int_equal(stat(dead, &status), -1);
+	assert_int_equal(stat(alive, &status), 0);
+	ring_free(next);
+	ring_free(ring);
+	close(pipes[0]);
+	close(pipes[1]);
+	assert_int_equal(rmdir(folder), 0); /* nothing is left in it */
+}
+
 static void test_ring__the_environment_keeps_what_was_preloaded(void **state)
 {
 	struct fixture f = open_ring();
@@ -290,6 +339,7 @@ int main(void)
 		cmocka_unit_test(test_ring__the_file_is_preallocated_private_and_removed),
 		cmocka_unit_test(
 			test_ring__a_folder_without_room_is_an_error_and_leaves_nothing),
+		cmocka_unit_test(test_ring__what_a_killed_recorder_left_is_removed_by_the_next),
 		cmocka_unit_test(test_ring__the_environment_keeps_what_was_preloaded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

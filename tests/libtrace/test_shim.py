@@ -6,9 +6,11 @@ Usage: test_shim.py SHIM_DUMP LIBRARY VICTIMS_FOLDER [unittest arguments]
 import collections
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 DUMP, LIBRARY, VICTIMS = sys.argv[1:4]
@@ -200,6 +202,20 @@ class Shim(unittest.TestCase):
         run = Run("hostile", "blocks", "400000", options=["-b", "1048576", "-n", "-w", "100"])
         self.assertEqual(run.summary["waits"], 1)
         self.assertGreater(run.summary["dropped"], 0)
+
+    def test_the_program_outlives_a_recorder_that_is_killed(self):
+        victim = os.path.join(VICTIMS, "victim_hostile")
+        recorder = subprocess.Popen([DUMP, "-b", "1048576", "-w", "200", "-n", "-q", LIBRARY, "--",
+                                     victim, "blocks", "3000000"], stdout=subprocess.PIPE,
+                                    text=True)
+        time.sleep(0.1)
+        maps = open(f"/proc/{recorder.pid}/maps").read()
+        folder = os.path.dirname(re.search(r"(/\S+/pail-\w+/ring-\w+)", maps).group(1))
+        recorder.kill()
+        recorder.wait()
+        self.assertEqual(recorder.stdout.read(), "blocks 3000000\n")
+        recorder.stdout.close()
+        shutil.rmtree(folder)
 
     def test_without_a_ring_the_program_runs_on(self):
         victim = os.path.join(VICTIMS, "victim_hostile")
