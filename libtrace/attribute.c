@@ -275,19 +275,22 @@ static struct ref worker(struct attribute *a, struct thread *t)
 	return t->segment.self;
 }
 
-static void add_to_unit(struct attribute *a, struct thread *t, struct ref ref)
+static void judge_unit(struct attribute *a, struct thread *t);
+
+static bool in_unit(const struct thread *t, struct ref ref)
 {
 	for (uint32_t i = t->unit_count; i-- > 0;)
 		if (ref_equal(t->unit[i], ref))
-			return;
-	if (t->unit_count == UNIT_REQUESTS_MAX) {
-		/* The oldest is judged before its unit is over. */
-		struct request *r = request_of(a, t->unit[0]);
-		if (r && r->state != REQUEST_RUNNING)
-			request_judge(r);
-		memmove(t->unit, t->unit + 1, (UNIT_REQUESTS_MAX - 1) * sizeof(*t->unit));
-		t->unit_count--;
-	}
+			return true;
+	return false;
+}
+
+static void add_to_unit(struct attribute *a, struct thread *t, struct ref ref)
+{
+	if (in_unit(t, ref))
+		return;
+	if (t->unit_count == UNIT_REQUESTS_MAX)
+		judge_unit(a, t); /* before it is over: a very long unit */
 	t->unit[t->unit_count++] = ref;
 }
 
@@ -295,9 +298,13 @@ static void add_to_unit(struct attribute *a, struct thread *t, struct ref ref)
 static void touch(struct attribute *a, struct thread *t, struct request *r, bool write)
 {
 	t->serves = true;
-	add_to_unit(a, t, r->self);
-	if (request_of(a, t->marked))
+	if (request_of(a, t->marked)) {
+		add_to_unit(a, t, r->self);
 		return;
+	}
+	/* A thread that blocks in read itself, or waits where we cannot see it:
+	 * that it reads for another says that its unit is over. */
+	bool another = !t->polls && !write && !in_unit(t, r->self);
 	if (t->several)
 		doubt(r, TRACE_INFERRED);
 	struct request *before = request_of(a, t->owner);
@@ -313,6 +320,9 @@ static void touch(struct attribute *a, struct thread *t, struct request *r, bool
 		doubt(r, TRACE_AMBIGUOUS);
 	}
 	work_for(t, r->self);
+	if (another)
+		judge_unit(a, t);
+	add_to_unit(a, t, r->self);
 }
 
 static bool response_open(const struct connection *c)
@@ -439,7 +449,7 @@ static struct connection *new_connection(struct attribute *a, struct process *p,
 }
 
 /* The last fd of a connection is gone. With a thread, its requests end at the
- * thread's next boundary, so that what it cleans up on the way still counts. */
+ * thread's next boundary, so that what it frees on the way is no escape. */
 static void close_connection(struct attribute *a, struct thread *t, struct connection *c,
 			     int64_t time_ns, const char *how)
 {
@@ -455,9 +465,15 @@ static void close_connection(struct attribute *a, struct thread *t, struct conne
 			continue;
 		}
 		r->detached = true;
+		deactivate(a, r);
 		add_to_unit(a, t, r->self);
-		if (!t->open && ref_equal(t->owner, r->self))
-			open_segment(t, r->self);
+		if (ref_equal(t->owner, r->self)) {
+			/* What it frees from here on is still counted; what it
+			 * allocates is not for a client that is gone. */
+			if (t->open)
+				settle(a, t, r->self);
+			open_segment(t, nobody);
+		}
 	}
 	x->queued = 0;
 	if (!t || (t->closing_count == t->closing_room)) {

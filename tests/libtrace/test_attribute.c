@@ -509,12 +509,13 @@ static void test_attribute__waiting_for_a_database_ends_nothing(void **state)
 	io(EVENT_READ, 20, "1", 0, 0);
 	answer(10);
 	close_fd(10);
-	alloc(1); /* clean-up */
+	alloc(NOBODY_BYTES); /* the client is gone */
 	poll_fds(2);
 	assert_int_equal(row_count, 1);
 	alloc(NOBODY_BYTES);
 	finish();
-	expect("GET /1", 2001, TRACE_EXACT);
+	expect("GET /1", 2000, TRACE_EXACT);
+	expect_totals(2 * NOBODY_BYTES, 0);
 }
 
 static void test_attribute__alone_in_flight_owns_what_nobody_does(void **state)
