@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A plug-in that does ordinary work with jansson and with libc, and whose k-th
+ * A plug-in that does ordinary work with jansson, SQLite and libc, and whose k-th
  * allocation wants more than any bucket has (?k=N), or whose bucket has only N
  * bytes left (?left=N). Whatever comes of it, the next request must be well.
  */
 #include <jansson.h>
 #include <pail/handler.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,8 @@ int pail_start(int argc, char **argv)
 	(void)argv;
 	json_object_seed(1);
 	json_set_alloc_funcs(counted_malloc, free);
-	return 0;
+	/* What it keeps for ever is not for a bucket. */
+	return sqlite3_initialize();
 }
 
 static int with_jansson(struct pail_request *r)
@@ -46,6 +48,32 @@ static int with_jansson(struct pail_request *r)
 	free(out);
 	json_decref(root);
 	return 200;
+}
+
+static int print_row(void *context, int columns, char **values, char **names)
+{
+	(void)columns;
+	(void)names;
+	pail_write(context, values[0], strlen(values[0]));
+	pail_write(context, "\n", 1);
+	return 0;
+}
+
+static int with_sqlite(struct pail_request *r)
+{
+	sqlite3 *db = NULL;
+	int result = sqlite3_open(":memory:", &db);
+
+	if (result == SQLITE_OK)
+		result = sqlite3_exec(
+			db,
+			"CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT);"
+			"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+			" WHERE i < 100) INSERT INTO t SELECT i, 'text ' || i FROM n;"
+			"SELECT b FROM t ORDER BY b DESC LIMIT 5",
+			print_row, r, NULL);
+	sqlite3_close(db);
+	return result == SQLITE_OK ? 200 : 500;
 }
 
 static int with_libc(struct pail_request *r)
@@ -78,5 +106,7 @@ int pail_handle(struct pail_request *r)
 		size_t left = strtoul(query + 5, NULL, 10);
 		pail_alloc(r, pail_bucket_size(r) - left - 16);
 	}
+	if (strcmp(pail_path(r), "/sqlite") == 0)
+		return with_sqlite(r);
 	return strcmp(pail_path(r), "/jansson") == 0 ? with_jansson(r) : with_libc(r);
 }

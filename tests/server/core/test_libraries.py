@@ -8,7 +8,7 @@ from harness import SANITIZED, Server, plugin
 
 CONF = """
 [bucket main]
-size = 128K
+size = 512K
 count = 2
 {on_oom}
 """
@@ -42,6 +42,13 @@ class Libraries(unittest.TestCase):
             if not on_oom:  # jansson may do without what it was refused
                 self.assertEqual(statuses[failed:], [200] * (len(statuses) - failed))
             self.assertEqual(statuses[-100:], [200] * 100, "past the last allocation all is well")
+
+    def test_sqlite_fails_at_each_amount_of_memory_left_by_jumps_at_its_unlocks_and_by_null(self):
+        for on_oom in ("", "[on_oom]\nlibsqlite3 = null\n"):
+            statuses = self.sweep("/sqlite", on_oom, [f"left={left}" for left in range(16, 400000, 500)])
+            self.assertEqual({200, 500}, set(statuses))
+            self.assertEqual(statuses[0], 500)
+            self.assertEqual(statuses[-20:], [200] * 20)
 
     def test_libc_calls_fail_at_each_amount_of_memory_left(self):
         statuses = self.sweep("/libc", "", [f"left={left}" for left in range(16, 1200, 16)])
