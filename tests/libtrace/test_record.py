@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""pail record from outside: exit codes, signals, refusals, failures.
+
+    test_record.py PAIL
+"""
+import os
+import resource
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import urllib.request
+
+PAIL = os.path.abspath(sys.argv.pop(1))
+
+SERVER = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = b"x" * 1000
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *a): pass
+s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(s.server_address[1], flush=True)
+s.serve_forever()
+"""
+
+
+class Record(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="pail-record-")
+        os.chmod(self.folder, 0o755)
+        self.trace = os.path.join(self.folder, "t.db")
+        self.addCleanup(shutil.rmtree, self.folder, True)
+
+    def record(self, *command, options=(), **more):
+        return subprocess.run([PAIL, "record", "-o", self.trace, *options, "--", *command],
+                              capture_output=True, text=True, timeout=60, check=False,
+                              cwd=self.folder, **more)
+
+    def refused(self, words, *command):
+        done = self.record(*command)
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertTrue(done.stderr.startswith("pail record: "), done.stderr)
+        self.assertIn(words, done.stderr)
+        self.assertEqual([f for f in os.listdir(self.folder) if "t.db" in f], [])
+
+    def file(self, name, text, mode=0o755):
+        path = os.path.join(self.folder, name)
+        with open(path, "wb") as f:
+            f.write(text)
+        os.chmod(path, mode)
+        return path
+
+    def serve(self, options=(), preexec_fn=None):
+        """Starts the server; (recorder, port, the server's pid)."""
+        p = subprocess.Popen([PAIL, "record", "-o", self.trace, *options, "--",
+                              sys.executable, "-c", SERVER], cwd=self.folder,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             start_new_session=True, preexec_fn=preexec_fn)
+        port = int(p.stdout.readline())
+        with open(f"/proc/{p.pid}/task/{p.pid}/children", encoding="ascii") as f:
+            child = int(f.read().split()[0])
+        return p, port, child
+
+    def get(self, port, count=1):
+        for _ in range(count):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/x", timeout=20) as answer:
+                self.assertEqual(len(answer.read()), 1000)
+
+    def query(self, sql):
+        with sqlite3.connect(self.trace) as db:
+            return db.execute(sql).fetchall()
+
+    # -- what cannot be recorded
+
+    def test_a_program_that_is_not_there(self):
+        self.refused("no such program in PATH", "no-such-program-at-all")
+        self.refused("No such file", "./nowhere")
+
+    def test_a_file_that_is_not_executable(self):
+        self.refused("not executable", self.file("plain", b"#!/bin/sh\n", 0o644))
+        self.refused("not a file", self.folder)
+
+    def test_a_file_that_is_no_program(self):
+        self.refused("neither a program nor a script", self.file("text", b"hello\n"))
+        self.refused("empty", self.file("nothing", b""))
+
+    def test_a_static_program(self):
+        source = self.file("s.c", b"int main(void) { return 0; }\n")
+        path = os.path.join(self.folder, "static")
+        subprocess.run(["gcc", "-static", "-o", path, source], check=True)
+        self.refused("linked statically", path)
+        script = self.file("script", f"#!{path}\n".encode())
+        self.refused("linked statically", script)
+        script = self.file("script2", b"#!/usr/bin/env static\n")
+        os.environ["PATH"] = self.folder + ":" + os.environ["PATH"]
+        self.refused("linked statically", script)
+
+    def test_a_go_program(self):
+        """A program with the section that Go's linker writes."""
+        source = self.file("g.c", b"const char t[] __attribute__((section(\".gopclntab\"))) ="
+                                  b" \"x\"; int main(void) { return t[0] == 0; }\n")
+        path = os.path.join(self.folder, "go")
+        subprocess.run(["gcc", "-o", path, source], check=True)
+        self.refused("Go program", path)
+
+    def test_a_musl_program(self):
+        source = self.file("m.c", b"int main(void) { return 0; }\n")
+        path = os.path.join(self.folder, "musl")
+        subprocess.run(["gcc", "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1", "-o", path, source],
+                       check=True)
+        self.refused("musl", path)
+
+    @unittest.skipIf(os.geteuid() != 0, "only root can give a file away")
+    def test_a_setuid_program(self):
+        path = os.path.join(self.folder, "true")
+        shutil.copy("/bin/true", path)
+        os.chown(path, 1, 1)
+        os.chmod(path, 0o4755)
+        self.refused("setuid", path)
+
+    def test_damaged_programs_are_refused_or_run_but_never_crash(self):
+        with open("/bin/true", "rb") as f:
+            whole = f.read()
+        for length in (4, 20, 63, 64, 100, 500, 1000, 4096, 10000):
+            done = self.record(self.file("cut", whole[:length]))
+            self.assertNotIn(done.returncode, (-11, -6, 139, 134), done.stderr)
+
+    def test_stacks_are_a_usage_error_as_yet(self):
+        done = self.record("true", options=["--detail", "stacks"])
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("not there yet", done.stderr)
+        self.assertEqual(done.stderr.count("\n"), 1)
+
+    def test_another_file_is_not_overwritten(self):
+        with open(self.trace, "w", encoding="ascii") as f:
+            f.write("mine" * 100)
+        done = self.record("true")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("not a trace", done.stderr)
+        with open(self.trace, encoding="ascii") as f:
+            self.assertEqual(f.read(), "mine" * 100)
+
+    # -- it ends as the program did
+
+    def test_the_exit_code_is_the_programs(self):
+        for code in (0, 1, 7, 255):
+            self.assertEqual(self.record("sh", "-c", f"exit {code}").returncode, code)
+        self.assertEqual(self.record("sh", "-c", "kill -KILL $$").returncode, 128 + 9)
+        self.assertEqual(self.query("SELECT value FROM meta WHERE key='complete'"), [("1",)])
+
+    def test_signals_reach_the_program(self):
+        for sig in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT):
+            p = subprocess.Popen([PAIL, "record", "-o", self.trace, "--", "sh", "-c",
+                                  f"trap 'echo got; exit 9' {sig.value}; echo ready;"
+                                  "while :; do sleep 0.05; done"], stdout=subprocess.PIPE,
+                                 stderr=subprocess.DEVNULL, text=True)
+            self.assertEqual(p.stdout.readline(), "ready\n")
+            p.send_signal(sig)
+            self.assertEqual(p.stdout.readline(), "got\n")
+            self.assertEqual(p.wait(20), 9)
+            p.stdout.close()
+
+    def test_for_ends_it(self):
+        before = time.monotonic()
+        done = self.record("sleep", "100", options=["--for", "300ms"])
+        self.assertEqual(done.returncode, 128 + 15, done.stderr)
+        self.assertLess(time.monotonic() - before, 20)
+
+    def test_a_daemon_is_followed_to_its_end(self):
+        done = self.record("sh", "-c", "(sleep 0.4; sh -c 'exit 3') & exit 5")
+        self.assertEqual(done.returncode, 5)
+        self.assertGreaterEqual(self.query("SELECT count(*) FROM process")[0][0], 2)
+
+    def test_requests_are_recorded_in_every_detail(self):
+        for detail, held in (("events", 1), ("summary", 0)):
+            p, port, _ = self.serve(["--detail", detail])
+            self.get(port, 5)
+            p.send_signal(signal.SIGINT)
+            _, stderr = p.communicate(timeout=30)
+            self.assertIn("GET /x", stderr)
+            self.assertEqual(self.query("SELECT count(*), max(status) FROM request"), [(5, 200)])
+            self.assertEqual(self.query("SELECT count(*) > 0 FROM event_block"), [(held,)])
+
+    # -- what goes wrong on the way
+
+    def test_the_server_survives_a_killed_recorder(self):
+        p, port, child = self.serve()
+        self.addCleanup(lambda: os.path.exists(f"/proc/{child}") and os.kill(child, 9))
+        self.get(port, 20)
+        time.sleep(1.5)  # a commit
+        p.kill()
+        p.wait()
+        self.get(port, 20)
+        p.stdout.close()
+        p.stderr.close()
+        report = subprocess.run([PAIL, "report", "--json", self.trace], capture_output=True,
+                                text=True, check=False)
+        self.assertEqual(report.returncode, 0, report.stderr)
+        self.assertIn('"complete": false', report.stdout)
+        self.assertGreater(self.query("SELECT count(*) FROM request")[0][0], 0)
+        os.kill(child, signal.SIGKILL)
+
+    def test_the_server_survives_a_full_disk(self):
+        """RLIMIT_FSIZE of the recorder stands for the disk, SIGXFSZ ignored as
+        a write on a full disk sends none."""
+        def limit():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        p, port, _ = self.serve(preexec_fn=limit)
+        self.get(port, 10)
+        time.sleep(1.5)
+        size = os.path.getsize(self.trace)
+        resource.prlimit(p.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        self.get(port, 1500)
+        p.send_signal(signal.SIGINT)
+        _, stderr = p.communicate(timeout=60)
+        self.assertEqual(p.returncode, 3, stderr)
+        self.assertIn("requests are missing", stderr)
+        self.assertIn("no room", stderr)
+        (lost,), = self.query("SELECT CAST(value AS INTEGER) FROM meta WHERE key='lost_requests'")
+        (held,), = self.query("SELECT count(*) FROM request")
+        self.assertGreaterEqual(held, 10)
+        self.assertEqual(lost + held, 1510)
+        self.assertEqual(self.query("SELECT value FROM meta WHERE key='complete'"), [("0",)])
+
+    def test_no_place_for_the_trace(self):
+        self.trace = os.path.join(self.folder, "missing", "t.db")
+        done = self.record("true")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("missing", done.stderr)
+
+
+unittest.main(verbosity=2)
