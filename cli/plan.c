@@ -24,6 +24,9 @@ enum {
 	KEY_CLASSES,
 	KEY_POLICY,
 	KEY_HEADROOM,
+	KEY_INFLATE,
+	KEY_BURST,
+	KEY_MAXIMAL,
 	KEY_CONNECTIONS,
 	KEY_PROVISIONAL,
 	KEY_THREADS,
@@ -52,6 +55,11 @@ static const struct argp_option argp_options[] = {
 	{"connections", KEY_CONNECTIONS, "N", 0, "connections of the server (default 1024)", 0},
 	{"provisional", KEY_PROVISIONAL, NULL, 0,
 	 "write the best plan even where the trace is too short to promise the target", 0},
+	{"inflate", KEY_INFLATE, "SPEC", 0,
+	 "what if: route=PATTERN,service=X,need=X,share=P (factors; repeatable)", 0},
+	{"burst", KEY_BURST, "N[@T]", 0, "what if: N more requests at one instant", 0},
+	{"maximal", KEY_MAXIMAL, "P", 0,
+	 "what if: a share P of requests is as greedy and as slow as the worst seen", 0},
 	{"config", 'c', "FILE", 0, "start from this pail.conf instead of the defaults", 0},
 	{"output", 'o', "FILE", 0, "write the plan as pail.conf", 0},
 	{"threads", KEY_THREADS, "N", 0, "threads (default: one per processor)", 0},
@@ -95,6 +103,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		if (arena_policy_parse(arg, &o->traffic.policy) < 0)
 			keep(o,
 			     err_usage(err, "--policy: '%s' is neither bump nor reuse", arg));
+		break;
+	case KEY_INFLATE:
+		keep(o, traffic_overlay_add(&o->traffic, OVERLAY_INFLATE, arg, err));
+		break;
+	case KEY_BURST:
+		keep(o, traffic_overlay_add(&o->traffic, OVERLAY_BURST, arg, err));
+		break;
+	case KEY_MAXIMAL:
+		keep(o, traffic_overlay_add(&o->traffic, OVERLAY_MAXIMAL, arg, err));
 		break;
 	case KEY_HEADROOM:
 		keep(o, cli_parse_size("--headroom", arg, &o->traffic.headroom_bytes, err));

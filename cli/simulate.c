@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* pail simulate: the exact outcome of every candidate asked for. */
 #include "cli/cli.h"
+#include "cli/simulate_plan.h"
 #include "cli/traffic.h"
 
 #include "base/conf.h"
@@ -25,7 +26,13 @@ enum {
 	KEY_THREADS,
 	KEY_OVERSIZE,
 	KEY_HEADROOM,
+	KEY_INFLATE,
+	KEY_BURST,
+	KEY_MAXIMAL,
 	KEY_BY_ROUTE,
+	KEY_PLAN,
+	KEY_OVERFLOW,
+	KEY_PAGES,
 	KEY_JSON,
 	KEY_CSV,
 };
@@ -34,10 +41,11 @@ enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV };
 
 struct options {
 	struct traffic_ask traffic;
-	const char *sizes, *counts, *config;
+	const char *sizes, *counts, *config, *plan;
 	uint64_t queue, wait_ns, threads;
 	double confidence;
-	bool early, by_route, policy_given;
+	bool early, overflow, by_route, policy_given;
+	uint64_t page_bytes;
 	enum format format;
 	struct err err;
 	int failed;
@@ -53,10 +61,22 @@ static const struct argp_option argp_options[] = {
 	{"oversize", KEY_OVERSIZE, "hold|early", 0,
 	 "an oversize request holds its bucket to its end (default), or leaves early", 0},
 	{"headroom", KEY_HEADROOM, "SIZE", 0, "added to every need (default 0)", 0},
+	{"inflate", KEY_INFLATE, "SPEC", 0,
+	 "what if: route=PATTERN,service=X,need=X,share=P (factors; repeatable)", 0},
+	{"burst", KEY_BURST, "N[@T]", 0, "what if: N more requests at one instant", 0},
+	{"maximal", KEY_MAXIMAL, "P", 0,
+	 "what if: a share P of requests is as greedy and as slow as the worst seen", 0},
 	{"config", 'c', "FILE", 0, "take connections, stacks and buffers from this pail.conf",
 	 0},
 	{"confidence", KEY_CONFIDENCE, "P", 0, "of the intervals (default 0.95)", 0},
 	{"threads", KEY_THREADS, "N", 0, "threads (default: one per processor)", 0},
+	{"plan", KEY_PLAN, "FILE", 0,
+	 "instead of a grid, the whole plan in this pail.conf: classes, routes, queue, retry",
+	 0},
+	{"overflow", KEY_OVERFLOW, NULL, 0,
+	 "with --plan: a full class hands on to the next bigger one", 0},
+	{"pages", KEY_PAGES, "SIZE", 0,
+	 "with --plan: its bucket memory as one pool of pages, taken as requests grow", 0},
 	{"by-route", KEY_BY_ROUTE, NULL, 0, "also the outcome of each route", 0},
 	{"json", KEY_JSON, NULL, 0, "one JSON document", 0},
 	{"csv", KEY_CSV, NULL, 0, "comma-separated values", 0},
@@ -108,9 +128,21 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_OVERSIZE:
 		o->early = parse_word(o, "--oversize", arg, "early", "hold", err);
 		break;
+	case KEY_INFLATE:
+		keep(o, traffic_overlay_add(&o->traffic, OVERLAY_INFLATE, arg, err));
+		break;
+	case KEY_BURST:
+		keep(o, traffic_overlay_add(&o->traffic, OVERLAY_BURST, arg, err));
+		break;
+	case KEY_MAXIMAL:
+		keep(o, traffic_overlay_add(&o->traffic, OVERLAY_MAXIMAL, arg, err));
+		break;
 	case KEY_HEADROOM:
 		keep(o, cli_parse_size("--headroom", arg, &o->traffic.headroom_bytes, err));
 		break;
+	case KEY_PLAN: o->plan = arg; break;
+	case KEY_OVERFLOW: o->overflow = true; break;
+	case KEY_PAGES: keep(o, cli_parse_size("--pages", arg, &o->page_bytes, err)); break;
 	case KEY_BY_ROUTE: o->by_route = true; break;
 	case KEY_JSON: o->format = FORMAT_JSON; break;
 	case KEY_CSV: o->format = FORMAT_CSV; break;
@@ -565,8 +597,30 @@ static void write_table(const struct options *o, const struct traffic *traffic,
 
 static int base_plan(const struct options *o, struct plan *plan, struct err *err)
 {
+	if ((o->overflow || o->page_bytes) && !o->plan)
+		return err_usage(err,
+				 "--overflow and --pages are of a whole plan: give --plan");
+	if (o->plan && (o->sizes || o->counts || o->config || o->queue))
+		return err_usage(err, "--plan brings its own sizes, counts and queue");
 	limits_defaults(plan);
-	return o->config ? conf_read(o->config, plan, err) : 0;
+	const char *path = o->plan ? o->plan : o->config;
+	return path ? conf_read(path, plan, err) : 0;
+}
+
+static int answer_plan(const struct options *o, const struct traffic *traffic,
+		       const struct plan *plan, struct buf *out, struct err *err)
+{
+	struct simulate_plan ask = {
+		.traffic = traffic,
+		.plan = plan,
+		.load = o->traffic.load,
+		.confidence = o->confidence,
+		.early = o->early,
+		.overflow = o->overflow,
+		.json = o->format == FORMAT_JSON,
+		.page_bytes = o->page_bytes,
+	};
+	return simulate_plan(&ask, out, err);
 }
 
 static int answer(struct options *o, struct buf *out, struct err *err)
@@ -582,7 +636,10 @@ static int answer(struct options *o, struct buf *out, struct err *err)
 		o->traffic.policy = base->policy;
 	if (status == 0)
 		status = traffic_open(&o->traffic, &traffic, err);
-	if (status == 0) {
+	if (status == 0 && o->plan) {
+		status = answer_plan(o, &traffic, base, out, err);
+		traffic_close(&traffic);
+	} else if (status == 0) {
 		status = question_make(o, &traffic.view, &question, err);
 		if (status == 0)
 			status = simulate(o, &traffic.view, &question, base, &result, err);

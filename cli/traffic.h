@@ -9,18 +9,33 @@
 #include "libtrace/trace.h"
 #include "simulator/sim.h"
 
+enum { TRAFFIC_OVERLAYS_MAX = 16 };
+
+/* Words of --inflate, --burst and --maximal, as given. */
+struct traffic_overlay {
+	enum overlay_kind kind;
+	const char *text;
+};
+
 struct traffic_ask {
 	const char *path;
 	enum arena_policy policy;
 	double load; /* 1: as recorded */
 	enum load_method method;
 	uint64_t headroom_bytes; /* added to every need */
+	struct traffic_overlay overlay[TRAFFIC_OVERLAYS_MAX];
+	size_t overlay_count;
 };
+
+/* Remembers an overlay option; its words are read when the routes are known. */
+int traffic_overlay_add(struct traffic_ask *ask, enum overlay_kind kind, const char *text,
+			struct err *err);
 
 struct traffic {
 	struct trace *trace;
 	struct trace_columns columns; /* as recorded, with headroom */
 	struct sim_trace recorded;    /* a view of them */
+	struct sim_columns overlaid;  /* when there are overlays */
 	struct sim_columns scaled;    /* when load is not 1 */
 	struct sim_trace view;        /* what to simulate */
 };

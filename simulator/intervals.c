@@ -81,16 +81,23 @@ static int by_size(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* The sizes asked for and the powers of two up to the greatest need. */
+/* The sizes asked for, and a ladder of eight to a doubling up to the greatest
+ * need: where clusters are too few to tell their size, the next rung down is to
+ * be near. */
 static int sizes_make(struct evidence *e, const struct grid_ask *ask, uint64_t need_max)
 {
-	e->sizes = calloc(ask->size_count + 64, sizeof(uint64_t));
+	enum { LADDER = 64 * 8 };
+	e->sizes = calloc(ask->size_count + LADDER, sizeof(uint64_t));
 	if (!e->sizes)
 		return -1;
 	memcpy(e->sizes, ask->sizes, ask->size_count * sizeof(uint64_t));
 	size_t n = ask->size_count;
-	for (int bit = 4; bit < 63 && (UINT64_C(1) << bit) < need_max; bit++)
-		e->sizes[n++] = UINT64_C(1) << bit;
+	for (unsigned rung = 8 * 6; rung < LADDER - 16; rung++) {
+		uint64_t size = (8 + rung % 8) * (UINT64_C(1) << (rung / 8)) / 8;
+		if (size >= need_max)
+			break;
+		e->sizes[n++] = size;
+	}
 	qsort(e->sizes, n, sizeof(uint64_t), by_size);
 	for (size_t i = 0; i < n; i++) {
 		if (e->size_count == 0 || e->sizes[i] != e->sizes[e->size_count - 1])
@@ -321,6 +328,34 @@ struct rate queue_rate_of(const struct queue *queue, const struct queue_ask *ask
 	basis.busy_clusters = own->clusters;
 	if (own->clusters >= INTERVAL_CLUSTERS_LEAST)
 		basis.busy_size = (double)own->rejected_503 / (double)own->clusters;
+	return rate_from(&basis, confidence);
+}
+
+struct rate rate_of_fates(const struct sim_trace *trace, const uint8_t *refused,
+			  double confidence)
+{
+	uint64_t offered[GRID_BATCHES] = {0}, rejected[GRID_BATCHES] = {0};
+	size_t batches = trace->count < GRID_BATCHES ? 1 : GRID_BATCHES;
+	struct rate_basis basis = {.batch_offered = offered,
+				   .batch_rejected = rejected,
+				   .batches = batches,
+				   .offered = trace->count};
+	double gap = CLUSTER_GAP_SERVICES * sim_trace_load(trace).service_mean_ns;
+	int64_t last = 0;
+	for (size_t i = 0; i < trace->count; i++) {
+		size_t b = (size_t)((unsigned __int128)i * batches / trace->count);
+		offered[b]++;
+		if (!refused[i])
+			continue;
+		if (basis.rejected == 0 || (double)(trace->arrival_ns[i] - last) > gap)
+			basis.busy_clusters++;
+		last = trace->arrival_ns[i];
+		basis.rejected++;
+		rejected[b]++;
+	}
+	basis.thin = basis.busy_clusters < INTERVAL_CLUSTERS_LEAST;
+	basis.busy_size =
+		basis.busy_clusters ? (double)basis.rejected / (double)basis.busy_clusters : 1;
 	return rate_from(&basis, confidence);
 }
 

@@ -78,6 +78,24 @@ enum load_method { LOAD_SHIFT, LOAD_COMPRESS };
 int load_scale(const struct sim_trace *trace, double factor, enum load_method method,
 	       struct sim_columns *out, struct err *err);
 
+/*
+ * What if: changes laid over a trace. Which requests a share means is a fixed
+ * hash of the row, so the same question has the same answer.
+ */
+enum overlay_kind {
+	OVERLAY_INFLATE, /* service and need of a share of a route's requests, times a factor */
+	OVERLAY_BURST,   /* `count` more requests at one instant, copies of the trace's own */
+	OVERLAY_MAXIMAL, /* a share of requests with the greatest need and service seen */
+};
+struct overlay {
+	enum overlay_kind kind;
+	const bool *route; /* by route: those meant; NULL: all */
+	double service, need, share;
+	uint64_t count, at_ns; /* of a burst: after the first arrival */
+};
+int overlay_apply(const struct sim_trace *trace, const struct overlay *overlays, size_t count,
+		  struct sim_columns *out, struct err *err);
+
 /* ---- grid: every size and count at once, without queue ------------------ */
 
 enum { GRID_BATCHES = 32, GRID_COUNTS_MAX = 1 << 20, GRID_SIZES_MAX = 4096 };
@@ -139,7 +157,7 @@ struct evidence {
 	uint32_t count_max;            /* counts 0..count_max have entries */
 	uint64_t *rejected, *clusters; /* 503s, by count */
 	size_t size_count;
-	uint64_t *sizes; /* those asked for and powers of two, ascending */
+	uint64_t *sizes; /* those asked for, and eight to a doubling; ascending */
 	uint64_t *oversize, *oversize_clusters; /* needs above, by size */
 };
 
@@ -181,6 +199,10 @@ struct rate rate_from(const struct rate_basis *basis, double confidence);
 /* Fills the cluster sizes of a basis from the evidence at a count and size. */
 void rate_basis_sizes(const struct evidence *evidence, uint32_t count, uint64_t size,
 		      struct rate_basis *basis);
+/* Of a simulation that tells each request's fate: refused[i] is 0 for one that
+ * was served. Clusters are its own; with fewer than 30 their size is a guess. */
+struct rate rate_of_fates(const struct sim_trace *trace, const uint8_t *refused,
+			  double confidence);
 /* Requests that would have to be seen, without any rejection, for the upper end
  * to reach `target`; cluster_size as in struct rate. */
 double rate_requests_needed(double target, double confidence, double cluster_size);
