@@ -105,6 +105,44 @@ static void why_size(const struct plan_text *t, uint32_t k, struct sentences *s)
 		    units_format_size(c->need_max, need));
 }
 
+/* What lies beyond the trace: a tail fitted to the needs of the route that sets
+ * the size. */
+static void why_tail(const struct plan_text *t, uint32_t k, struct sentences *s)
+{
+	const struct planner_class *c = &t->result->class[k];
+	const struct sim_trace *trace = t->ask->trace;
+	uint32_t route = c->size_need ? c->size_route : c->need_max_route;
+	uint64_t *needs = calloc(trace->count + 1, sizeof(*needs));
+	size_t n = 0;
+	for (size_t i = 0; needs && i < trace->count; i++) {
+		if (!trace->route || trace->route[i] == route)
+			needs[n++] = trace->need_bytes[i];
+	}
+	struct gpd tail;
+	struct err err;
+	char size[UNITS_TEXT_MAX], level[UNITS_TEXT_MAX];
+	int fitted = needs ? tail_fit(needs, n, &tail, &err) : 0;
+	free(needs);
+	if (fitted != 1 || (double)c->size_bytes < tail.threshold) {
+		if (n < 20 * TAIL_EXCESSES_LEAST)
+			say(s,
+			    "%s: needs beyond the trace can't be estimated: %s has %zu requests, "
+			    "and %d are needed; a limit on its input would bound them",
+			    t->plan->class[k].name, route_name(t, route), n,
+			    20 * TAIL_EXCESSES_LEAST);
+		return;
+	}
+	double beyond = gpd_exceed(&tail, (double)c->size_bytes);
+	double period = (double)n * 10, once = gpd_level(&tail, period);
+	say(s,
+	    "%s: a tail fitted to the largest 5 %% of %s (shape %.2f) puts %.2g of its requests "
+	    "above %s, and one in %.3g above %s%s",
+	    t->plan->class[k].name, route_name(t, route), tail.shape, beyond,
+	    units_format_size(c->size_bytes, size), period,
+	    units_format_size(once < 1.8e19 ? (uint64_t)once : UINT64_MAX, level),
+	    beyond * (double)n < 10 ? " (extrapolated: the trace has fewer than 10 such)" : "");
+}
+
 static void why_rate(const struct plan_text *t, struct sentences *s)
 {
 	const struct rate *rate = &t->result->rate;
@@ -173,6 +211,7 @@ static void why_make(const struct plan_text *t, struct sentences *s)
 	for (uint32_t k = 0; k < t->result->class_count; k++) {
 		why_count(t, k, s);
 		why_size(t, k, s);
+		why_tail(t, k, s);
 	}
 	why_rate(t, s);
 	why_stacks(t, s);
@@ -225,6 +264,51 @@ static void warn_recording(const struct plan_text *t, struct sentences *s)
 		    k->incomplete, k->requests);
 }
 
+static void warn_traffic(const struct plan_text *t, struct sentences *s)
+{
+	struct diagnosis d;
+	struct err err;
+	if (diagnose(&t->traffic->recorded, &d, &err) < 0)
+		return;
+	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX];
+	if (d.closed_loop)
+		say(s,
+		    "closed loop: %.0f %% of arrivals come right after a departure (5 %% would by "
+		    "chance), so clients waited for answers: open traffic of this kind offers "
+		    "more than was recorded",
+		    100 * d.after_departure);
+	if (d.saturated)
+		say(s,
+		    "saturated: %.0f %% of arrivals found %u requests under way or one fewer, and "
+		    "none ever more: something limited them, and the real load is higher",
+		    100 * d.at_ceiling, d.ceiling);
+	if (d.drifting)
+		say(s,
+		    "not steady: the offered load of a sixteenth of the recording goes from %.2f "
+		    "to %.2f times the mean; rates are of the whole, and its peaks fare worse",
+		    d.load_least, d.load_most);
+	if (d.first_routes > 0)
+		say(s,
+		    "first requests: %u route%s needed more the first time than ever after (%s: %s "
+		    "against %s): warm the server up, or plan without it",
+		    d.first_routes, plural(d.first_routes), route_name(t, d.first_route),
+		    units_format_size(d.first_need, a), units_format_size(d.later_need, b));
+}
+
+/* Elasticity in words: what other service times would do. */
+static void warn_service(const struct plan_text *t, struct sentences *s)
+{
+	double most = 0;
+	for (uint32_t k = 0; k < t->result->class_count; k++)
+		most = fmax(most, elasticity(&t->result->class[k]));
+	if (most >= 5 && t->result->outcome.rejected_503 > 0)
+		say(s,
+		    "service times are those of the recorded server: if the new one takes 5 %% "
+		    "longer, rejections for want of a bucket are about %.1f times as many; run "
+		    "pail verify",
+		    pow(1.05, most));
+}
+
 static void warnings_make(const struct plan_text *t, struct sentences *s)
 {
 	const struct planner_result *r = t->result;
@@ -237,6 +321,8 @@ static void warnings_make(const struct plan_text *t, struct sentences *s)
 		say(s, "too few rejections at any size or count to tell how they cluster: the "
 		       "interval may be too narrow");
 	warn_recording(t, s);
+	warn_traffic(t, s);
+	warn_service(t, s);
 }
 
 /* ---- the JSON document --------------------------------------------------------------- */
@@ -522,6 +608,7 @@ static void reasons_make(const struct plan_text *t, struct reasons *r,
 			 t->plan->class[k].name);
 		scratch->count = 0;
 		why_size(t, k, scratch);
+		why_tail(t, k, scratch);
 		reason_add(r, r->section[k], "size", scratch);
 		scratch->count = 0;
 		why_count(t, k, scratch);

@@ -207,6 +207,39 @@ struct rate rate_of_fates(const struct sim_trace *trace, const uint8_t *refused,
  * to reach `target`; cluster_size as in struct rate. */
 double rate_requests_needed(double target, double confidence, double cluster_size);
 
+/* ---- needs beyond the trace ------------------------------------------------- */
+
+enum { TAIL_EXCESSES_LEAST = 30 };
+
+/* Fits a generalised Pareto tail to the largest twentieth of the values, by
+ * probability-weighted moments (Hosking, Wallis 1987), which are stable for the
+ * few hundred excesses that there are. 1; 0 if there are fewer than 30 excesses
+ * or they are all alike; -1 with err. Estimates of exceedances below 10/n lean
+ * on the shape alone: say so. */
+int tail_fit(const uint64_t *values, size_t count, struct gpd *tail, struct err *err);
+
+/* ---- what a trace may not be used for ---------------------------------------- */
+
+enum { DIAGNOSIS_SLICES = 16 };
+
+struct diagnosis {
+	/* Share of arrivals that come within a twentieth of a mean gap after some
+	 * departure; independent arrivals do so in one case of twenty. */
+	double after_departure;
+	bool closed_loop;
+	/* Share of arrivals that find the greatest occupancy, or all but one. */
+	double at_ceiling;
+	uint32_t ceiling;
+	bool saturated;
+	/* Offered load by slice of time, over the mean: greatest and least. */
+	double load_most, load_least;
+	bool drifting;
+	/* Routes whose first request needs more than any later one, by half. */
+	uint32_t first_routes, first_route;
+	uint64_t first_need, later_need;
+};
+int diagnose(const struct sim_trace *trace, struct diagnosis *diagnosis, struct err *err);
+
 /* ---- queue with a timeout --------------------------------------------------- */
 
 enum { QUEUE_WAIT_BINS = 7296 };
