@@ -95,7 +95,7 @@ void connection_open(struct connection *c, int fd)
 {
 	c->fd = fd;
 	c->readable = c->writable = true;
-	c->ended = c->broken = c->stays = c->ready = false;
+	c->ended = c->broken = c->stays = c->ready = c->retry = false;
 	c->pool = NULL;
 	c->given = NULL;
 	c->bucket = NULL;
@@ -231,18 +231,33 @@ static bool connection_too_large(const struct connection *c, const struct plan_c
 	return c->head.content_length > class->size_bytes;
 }
 
+/* Asks for a bucket of its class: has one, waits in line, or is answered. */
+static void connection_want(struct connection *c)
+{
+	struct pool *pool = &c->worker->pool[c->class_index];
+
+	c->given = pool_take(pool);
+	if (c->given)
+		return;
+	if (pool_wait(pool, c) < 0)
+		connection_busy(c, "busy");
+	else
+		connection_timer(c, core.plan.wait_ns);
+}
+
 /* The head is complete: which class, and is there a bucket of it? */
 static void connection_admit(struct connection *c)
 {
 	const char *bytes = c->bytes + c->start;
 	uint32_t class_index = 0;
+	int route = -1;
 
 	worker_idle_remove(c->worker, c);
 	c->state = CONNECTION_WAIT;
 	c->arrival_ns = c->worker->now_ns;
 	if (core.plan.route_count > 0) {
-		int route = limits_route(&core.plan, parse_str(bytes, c->head.method),
-					 parse_path(&c->head, bytes));
+		route = limits_route(&core.plan, parse_str(bytes, c->head.method),
+				     parse_path(&c->head, bytes));
 		if (route >= 0)
 			class_index = core.plan.route[route].class_index;
 	}
@@ -251,14 +266,9 @@ static void connection_admit(struct connection *c)
 				  "body-too-large");
 		return;
 	}
-	struct pool *pool = &c->worker->pool[class_index];
-	c->given = pool_take(pool);
-	if (c->given)
-		return;
-	if (pool_wait(pool, c) < 0)
-		connection_busy(c, "busy");
-	else
-		connection_timer(c, core.plan.wait_ns);
+	c->class_index = (uint8_t)class_index;
+	c->route = (int16_t)route;
+	connection_want(c);
 }
 
 /* Reads and parses until the head is there. True if something was done. */
@@ -318,6 +328,13 @@ static void connection_release(struct connection *c)
 static void connection_done(struct connection *c)
 {
 	connection_release(c);
+	if (c->retry) {
+		c->retry = false;
+		c->class_index++;
+		c->state = CONNECTION_WAIT;
+		connection_want(c);
+		return;
+	}
 	c->state = CONNECTION_DISCARD;
 	c->discarded = 0;
 	if (!c->stays || c->broken) {

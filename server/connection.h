@@ -49,8 +49,11 @@ struct connection {
 	int fd;
 	uint8_t state; /* enum connection_state */
 	bool readable, writable, ended /* the client's side is shut */, broken;
-	bool stays;                         /* after this response */
-	bool ready;                         /* on the worker's ready list */
+	bool stays; /* after this response */
+	bool ready; /* on the worker's ready list */
+	bool retry; /* the request was too large for its class, and the next is to try */
+	uint8_t class_index;                /* of the current request */
+	int16_t route;                      /* that chose it, or -1 */
 	bool armed;                         /* the head's timer runs since its first byte */
 	struct connection *previous, *next; /* idle list or free list */
 	struct connection *ready_next;

@@ -5,6 +5,7 @@
 #include "server/loop.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -119,6 +120,14 @@ static struct pail_request *forget(void *lock)
 				request_fail(ends, ends->locks.cause, ends->locks.status); \
 			return result;                                                     \
 		}
+
+/* A thread is memory that the plan does not know, and has no request. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
+		   void *argument)
+{
+	NEXT(pthread_create);
+	return noting() ? EAGAIN : next(thread, attributes, start, argument);
+}
 
 LOCKS(pthread_mutex_lock, pthread_mutex_t, false)
 LOCKS(pthread_mutex_trylock, pthread_mutex_t, false)

@@ -110,18 +110,15 @@ void worker_log_request(struct worker *worker, struct pail_request *r)
 	size_t stack_bytes = stack_measure(r->bucket);
 	uint64_t now_ns = loop_now_ns();
 	struct str method = str_of(r->method);
-	int route = -1;
 
 	worker->counts.failed += r->cause != NULL;
 	if (core.log_fd < 0 && !r->cause)
 		return;
-	if (core.plan.route_count > 0)
-		route = limits_route(&core.plan, method, r->route_path);
 	struct log_line line = {
 		.status = r->head_sent ? r->status : 0,
 		.method = method,
 		.path = r->route_path,
-		.route = str_of(route >= 0 ? core.plan.route[route].pattern : "*"),
+		.route = str_of(r->route >= 0 ? core.plan.route[r->route].pattern : "*"),
 		.bucket = str_of(core.plan.class[bucket->class_index].name),
 		.wait_ns = r->start_ns > r->arrival_ns ? r->start_ns - r->arrival_ns : 0,
 		.service_ns = now_ns > r->start_ns ? now_ns - r->start_ns : 0,
@@ -176,8 +173,12 @@ static void worker_accept(struct worker *worker)
 			return;
 		}
 		int fd = accept4(core.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0)
-			return; /* none there, or no descriptor: then later */
+		if (fd < 0) {
+			/* None there; or no descriptor for it, and one that idles has one. */
+			if ((errno == EMFILE || errno == ENFILE) && worker->idle_first)
+				connection_close(worker->idle_first);
+			return;
+		}
 		struct connection *c = worker_slot_take(worker);
 		struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
 					    .data.ptr = c};

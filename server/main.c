@@ -101,6 +101,10 @@ static int plan_read(struct plan *plan, const struct options *options, struct er
 			       " bytes are too few for a request's head "
 			       "and its table of fields; give %d or more",
 			       plan->head_bytes, HEAD_BYTES_MIN);
+	if (plan->admin[0])
+		return err_set(
+			err,
+			"[server] admin: this server has no admin address yet; leave it out");
 	if (plan->threads > CORE_THREADS_MAX)
 		return err_set(err, "[server] threads: more than %d", CORE_THREADS_MAX);
 	return 0;
@@ -232,7 +236,8 @@ static int app_start(const struct options *options, struct err *err)
 	if (result == 0)
 		return 0;
 	if (handler_message[0])
-		return err_set(err, "the app '%s' did not start: %s", options->app, handler_message);
+		return err_set(err, "the app '%s' did not start: %s", options->app,
+			       handler_message);
 	if (errno)
 		return err_errno(err, "the app '%s' did not start (%d)", options->app, result);
 	return err_set(err, "pail_start() of '%s' returned %d", options->app, result);

@@ -47,7 +47,7 @@ void malloc_switch(struct pail_request *r, struct arena *arena)
 	thread_serving = r && r->outside ? NULL : arena;
 }
 
-static uint32_t thread_outside; /* of the main thread, in bucket_start() */
+static _Thread_local uint32_t thread_outside; /* where there is no request */
 
 void malloc_outside(int step)
 {
@@ -141,7 +141,7 @@ void malloc_modules_find(const struct plan *plan)
 static void family_lock(void)
 {
 	if (thread_request)
-		request_enter(thread_request);
+		thread_request->critical++;
 	while (atomic_flag_test_and_set_explicit(&family.lock, memory_order_acquire))
 		sched_yield();
 }
@@ -149,8 +149,10 @@ static void family_lock(void)
 static void family_unlock(void)
 {
 	atomic_flag_clear_explicit(&family.lock, memory_order_release);
+	/* Not request_leave(): libc may hold a lock of its own, and a deadline that
+	 * came meanwhile is looked at again with the next tick. */
 	if (thread_request)
-		request_leave(thread_request);
+		thread_request->critical--;
 }
 
 void malloc_system_open(void *bytes, size_t size)
@@ -461,131 +463,14 @@ int malloc_trim(size_t pad)
 	return 0;
 }
 
-/* -- what libc would allocate for its caller ---------------------------------- */
-
-char *strndup(const char *text, size_t most)
+void *malloc_for(size_t size, uintptr_t caller)
 {
-	size_t length = strnlen(text, most);
-	char *copy = allocate(length + 1, 0, CALLER);
-
-	if (copy) {
-		memcpy(copy, text, length);
-		copy[length] = 0;
-	}
-	return copy;
+	return allocate(size, 0, caller);
 }
 
-char *strdup(const char *text)
+void *realloc_for(void *p, size_t size, uintptr_t caller)
 {
-	size_t size = strlen(text) + 1;
-	char *copy = allocate(size, 0, CALLER);
-
-	return copy ? memcpy(copy, text, size) : NULL;
-}
-
-char *__strdup(const char *text) __attribute__((alias("strdup"), copy(strdup)));
-char *__strndup(const char *text, size_t most) __attribute__((alias("strndup"), copy(strndup)));
-
-static int print_allocated(char **out, const char *format, va_list args, uintptr_t caller)
-{
-	va_list again;
-
-	va_copy(again, args);
-	int length = vsnprintf(NULL, 0, format, again);
-	va_end(again);
-	if (length < 0)
-		return -1;
-	char *text = allocate((size_t)length + 1, 0, caller);
-	if (!text)
-		return -1;
-	vsnprintf(text, (size_t)length + 1, format, args);
-	*out = text;
-	return length;
-}
-
-#	undef vasprintf
-#	undef asprintf
-int vasprintf(char **out, const char *format, va_list args)
-{
-	return print_allocated(out, format, args, CALLER);
-}
-
-int asprintf(char **out, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	int length = print_allocated(out, format, args, CALLER);
-	va_end(args);
-	return length;
-}
-
-int __vasprintf_chk(char **out, int flag, const char *format, va_list args);
-int __vasprintf_chk(char **out, int flag, const char *format, va_list args)
-{
-	(void)flag;
-	return print_allocated(out, format, args, CALLER);
-}
-
-int __asprintf_chk(char **out, int flag, const char *format, ...);
-int __asprintf_chk(char **out, int flag, const char *format, ...)
-{
-	va_list args;
-
-	(void)flag;
-	va_start(args, format);
-	int length = print_allocated(out, format, args, CALLER);
-	va_end(args);
-	return length;
-}
-
-static ssize_t read_delimited(char **line, size_t *size, int delimiter, FILE *file,
-			      uintptr_t caller)
-{
-	size_t length = 0;
-
-	if (!line || !size) {
-		errno = EINVAL;
-		return -1;
-	}
-	if (!*line)
-		*size = 0;
-	for (;;) {
-		int c = getc(file);
-		if (c == EOF && (length == 0 || ferror(file)))
-			return -1;
-		if (length + 2 > *size) {
-			size_t more = *size < 64 ? 120 : 2 * *size;
-			char *grown = reallocate(*line, more, caller);
-			if (!grown)
-				return -1;
-			*line = grown;
-			*size = more;
-		}
-		if (c != EOF)
-			(*line)[length++] = (char)c;
-		if (c == EOF || c == delimiter)
-			break;
-	}
-	(*line)[length] = 0;
-	return (ssize_t)length;
-}
-
-ssize_t getdelim(char **line, size_t *size, int delimiter, FILE *file)
-{
-	return read_delimited(line, size, delimiter, file, CALLER);
-}
-
-ssize_t __getdelim(char **line, size_t *size, int delimiter, FILE *file);
-ssize_t __getdelim(char **line, size_t *size, int delimiter, FILE *file)
-{
-	return read_delimited(line, size, delimiter, file, CALLER);
-}
-
-#	undef getline
-ssize_t getline(char **line, size_t *size, FILE *file)
-{
-	return read_delimited(line, size, '\n', file, CALLER);
+	return reallocate(p, size, caller);
 }
 
 #endif

@@ -56,6 +56,11 @@ void malloc_outside(int step);
 /* Of the arena of r, or out of here. */
 void *malloc_in_bucket(struct pail_request *r, size_t size);
 
+/* malloc() and realloc() on behalf of who called a function of libc that we
+ * define: the return address there. */
+void *malloc_for(size_t size, uintptr_t caller);
+void *realloc_for(void *p, size_t size, uintptr_t caller);
+
 struct malloc_counts {
 	uint64_t system_bytes_peak, system_bytes_now, system_bytes_room;
 	uint64_t refused; /* times that the system region was full */

@@ -189,8 +189,24 @@ int pail_write(struct pail_request *r, const void *bytes, size_t length)
 
 /* -- the end --------------------------------------------------------------------- */
 
+/* Too large for its class, and the next one is to try; that can be as long as
+ * nothing was sent and there was no body to be read. */
+static bool output_retries(const struct pail_request *r)
+{
+	const struct connection *c = r->connection;
+
+	return strcmp(r->cause, "oversize") == 0 && r->route >= 0 &&
+	       core.plan.route[r->route].retry && !r->head_sent &&
+	       c->head.framing == PARSE_BODY_NONE &&
+	       (uint32_t)c->class_index + 1 < core.plan.class_count;
+}
+
 static void output_failure(struct pail_request *r)
 {
+	if (output_retries(r)) {
+		r->connection->retry = true;
+		return;
+	}
 	if (r->head_sent || r->fail_status == 0) {
 		r->connection->stays = false;
 		return;

@@ -167,6 +167,7 @@ static void request_set_up(struct pail_request *r, struct connection *c, struct 
 	memcpy(r->field, head->fields, head->field_count * sizeof(r->field[0]));
 	r->path = head->path.length ? request_string(c, head->path) : "/";
 	r->route_path = parse_path(head, c->bytes + c->start);
+	r->route = c->route;
 	r->query = head->has_query ? request_string(c, head->query) : "";
 	r->method = request_string(c, head->method);
 	for (uint32_t i = 0; i < r->field_count; i++) {

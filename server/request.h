@@ -80,7 +80,8 @@ struct pail_request {
 	void *stack_top;     /* of the small stack, where it is abandoned to */
 
 	const char *method, *path, *query;
-	struct str route_path; /* for the log */
+	struct str route_path;
+	int route; /* of the plan, or -1 */
 	uint32_t field_count;
 	bool is_head, minor, may_continue;
 

@@ -274,6 +274,10 @@ int pail_handle(struct pail_request *r)
 		return pail_write(r, (void *)8, 100) == 0 ? 200 : 599;
 	if (strcmp(path, "/write-wild-long") == 0)
 		return pail_write(r, (void *)8, 1000000) == 0 ? 200 : 599;
+	if (strcmp(path, "/thread") == 0) {
+		pthread_t thread;
+		return answer(r, "%ld\n", pthread_create(&thread, NULL, deep, NULL));
+	}
 	if (strcmp(path, "/free-foreign") == 0) {
 		free((void *)0x10);
 		free(r);

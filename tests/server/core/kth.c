@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static __thread long count, fail_at;
 
@@ -85,6 +86,9 @@ static int with_libc(struct pail_request *r)
 	time_t when = 86400;
 
 	if (asprintf(&printed, "%s/%s/%d", copy, part, 42) < 0)
+		return 500;
+	char *folder = getcwd(NULL, 0), *real = realpath("/proc/self/../", NULL);
+	if (!folder || !real)
 		return 500;
 	FILE *file = fopen("/proc/self/stat", "re");
 	if (file && getline(&line, &size, file) < 0)

@@ -114,6 +114,31 @@ bucket = large
             lines = server.wait_lines(5)
             self.assertEqual([line["bucket"] for line in lines], ["large", "", "large", "small", "small"])
 
+    @unittest.skipIf(SANITIZED, "the sanitizer owns malloc")
+    def test_a_route_may_retry_in_the_next_class(self):
+        text = """
+[server]
+queue = 0
+[bucket small]
+size = 16K
+count = 1
+[bucket large]
+size = 256K
+count = 1
+[route /stream]
+bucket = small
+retry = yes
+"""
+        with Server("talk", text) as server, server.client() as client:
+            answer = client.ask("GET", "/stream?bytes=10&piece=100000")
+            self.assertEqual((answer.status, len(answer.body)), (200, 10))
+            self.assertEqual(client.ask("GET", "/stream?bytes=10&piece=1000000").status, 500)
+            self.assertEqual(client.ask("POST", "/stream?bytes=10&piece=100000", body=b"x").status, 500)
+            (other,) = self.clients(server, 1)
+            lines = [(line["bucket"], line["status"]) for line in server.wait_lines(5)]
+            self.assertEqual(lines, [("small", 0), ("large", 200), ("small", 0), ("large", 500), ("small", 500)])
+            self.assertEqual(other.ask("GET", "/x").status, 200)
+
     def test_a_full_table_sheds_the_connection_that_idles_longest(self):
         with Server("talk", conf(connections=8, count=8)) as server:
             idle = self.clients(server, 8)

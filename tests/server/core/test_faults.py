@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Whatever a handler does wrong costs its own request and nothing else."""
+import errno
 import threading
 import time
 import unittest
@@ -121,6 +122,10 @@ class Faults(unittest.TestCase):
         with Server("faults", CONF.format(threads=1)) as server:
             self.assertEqual(server.get("/free-foreign").body, b"0\n")
             self.assertEqual(server.wait_lines(1)[0]["foreign_frees"], 3)
+
+    def test_no_request_starts_a_thread(self):
+        with Server("faults", CONF.format(threads=1)) as server:
+            self.assertEqual(server.get("/thread").body, b"%d\n" % errno.EAGAIN)
 
     def test_a_broken_arena_costs_one_request(self):
         with Server("faults", CONF.format(threads=1)) as server, server.client() as client:
