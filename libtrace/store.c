@@ -39,9 +39,7 @@ int store_err(struct trace *t, struct err *err, const char *doing)
 	if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
 		return err_set(err, "trace \"%s\" is damaged: %s while %s", t->path,
 			       sqlite3_errmsg(t->db), doing);
-	int system = sqlite3_system_errno(t->db);
-	if (code == SQLITE_FULL ||
-	    (code == SQLITE_IOERR && (system == ENOSPC || system == EDQUOT || system == EFBIG)))
+	if (code == SQLITE_FULL)
 		return err_set(err, "no room on the disk of \"%s\" while %s", t->path, doing);
 	return err_set(err, "trace \"%s\": %s while %s", t->path, sqlite3_errmsg(t->db), doing);
 }

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Any bytes as the packed parts of a trace, and as a whole trace file: either
+ * refused, or read without stepping outside. The first byte chooses.
+ */
+#include "libtrace/pack.h"
+#include "libtrace/trace.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { ITEMS = 512 };
+
+static void read_trace(const char *path)
+{
+	struct err err;
+	struct trace *trace;
+	struct trace_columns columns;
+	struct trace_cursor *cursor;
+	struct trace_request r;
+	if (trace_open(path, &trace, &err) != 0)
+		return;
+	trace_meta_int(trace, "span_ns", 0);
+	if (trace_columns_load(trace, ARENA_REUSE, &columns, &err) == 0)
+		trace_columns_release(&columns);
+	if (trace_requests(trace, &cursor, &err) == 0) {
+		while (trace_next(cursor, &r, &err) == 1) {
+			struct replay_op *ops;
+			size_t count;
+			if (trace_replay(trace, r.id, &ops, &count, &err) == 1)
+				free(ops);
+		}
+		trace_cursor_close(cursor);
+	}
+	trace_close(trace);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size < 3)
+		return 0;
+	size_t count = (size_t)(data[1] | data[2] << 8) % (ITEMS + 1);
+	if (data[0] == 0) {
+		int64_t values[ITEMS];
+		unpack_column(data + 3, size - 3, values, count);
+	} else if (data[0] == 1) {
+		struct replay_op ops[ITEMS];
+		if (unpack_ops(data + 3, size - 3, ops, count) == 0) {
+			struct buf again;
+			buf_init(&again);
+			if (pack_ops(ops, count, &again) != 0)
+				abort();
+			buf_release(&again);
+		}
+	} else {
+		char path[] = "/tmp/pail-fuzz-XXXXXX";
+		int fd = mkstemp(path);
+		if (fd < 0)
+			return 0;
+		if (write(fd, data, size) == (ssize_t)size)
+			read_trace(path);
+		close(fd);
+		unlink(path);
+		char journal[64];
+		snprintf(journal, sizeof(journal), "%s-journal", path);
+		unlink(journal);
+	}
+	return 0;
+}
