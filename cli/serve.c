@@ -21,6 +21,7 @@ enum {
 	OPTION_CHECK,
 	OPTION_PRINT_BOUND,
 	OPTION_JSON,
+	OPTION_SEAL,
 };
 enum { WORDS_MAX = 32 };
 
@@ -42,6 +43,8 @@ static const struct argp_option options[] = {
 	{"log", OPTION_LOG, "FILE", 0,
 	 "One JSON line per request; - is stderr. Without it only failures, on stderr", 0},
 	{"port-file", OPTION_PORT_FILE, "FILE", 0, "Write the port there once it is open", 0},
+	{"seal", OPTION_SEAL, NULL, 0,
+	 "Have the kernel refuse every call that would map memory, once it serves", 0},
 	{"check", OPTION_CHECK, NULL, 0, "Read the plan, load and start APP if given, and end",
 	 0},
 	{"print-bound", OPTION_PRINT_BOUND, NULL, 0,
@@ -83,6 +86,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		a->print_bound = true;
 		pass(a, "--print-bound", NULL);
 		break;
+	case OPTION_SEAL: pass(a, "--seal", NULL); break;
 	case OPTION_JSON:
 		a->json = true;
 		pass(a, "--json", NULL);

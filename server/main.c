@@ -11,6 +11,7 @@
 #include "server/listen.h"
 #include "server/loop.h"
 #include "server/malloc.h"
+#include "server/seal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +29,7 @@ static const uint64_t DRAIN_NS = UINT64_C(30000000000);
 
 struct options {
 	const char *conf, *app, *listen, *log, *port_file;
-	bool check, print_bound, json;
+	bool check, print_bound, json, seal;
 	int argc; /* of pail_start() */
 	char **argv;
 };
@@ -52,6 +53,7 @@ static int options_read(struct options *options, int argc, char **argv, struct e
 		{"check", no_argument, NULL, 'C'},
 		{"print-bound", no_argument, NULL, 'b'},
 		{"json", no_argument, NULL, 'j'},
+		{"seal", no_argument, NULL, 's'},
 		{NULL, 0, NULL, 0},
 	};
 	int word;
@@ -68,6 +70,7 @@ static int options_read(struct options *options, int argc, char **argv, struct e
 		case 'C': options->check = true; break;
 		case 'b': options->print_bound = true; break;
 		case 'j': options->json = true; break;
+		case 's': options->seal = true; break;
 		default:
 			return err_usage(err,
 					 "'%s' is no option of pail serve, or lacks its value",
@@ -405,7 +408,8 @@ static int core_serve(const struct options *options, struct err *err)
 	for (uint32_t i = 0; i < core.plan.threads; i++)
 		if (worker_start(core.worker[i], err) < 0)
 			return -1;
-	if (image_fits(&core.plan, err) < 0 || port_write(options->port_file, port, err) < 0)
+	if (image_fits(&core.plan, err) < 0 || (options->seal && seal_close(err) < 0) ||
+	    port_write(options->port_file, port, err) < 0)
 		return -1;
 	fprintf(stderr, "pail serve: listening on %s\n", name);
 	core_run(options, &signals);

@@ -7,7 +7,7 @@
  * libraries, so it links nothing but libc and libinih.
  *
  *	pail-server [-c FILE] [--app APP] [--listen ADDR] [--log FILE]
- *		[--port-file FILE] [--check] [--print-bound [--json]] [-- ARG...]
+ *		[--port-file FILE] [--seal] [--check] [--print-bound [--json]] [-- ARG...]
  *
  * APP: a plug-in ("./lib.so", written against pail/handler.h), "builtin:NAME",
  * or a folder of files. ARGs are pail_start()'s; argv[0] is APP.

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* A plug-in that does everything wrong that a handler can do, by path. */
 #include <assert.h>
+#include <errno.h>
 #include <pail/handler.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -274,6 +276,10 @@ int pail_handle(struct pail_request *r)
 		return pail_write(r, (void *)8, 100) == 0 ? 200 : 599;
 	if (strcmp(path, "/write-wild-long") == 0)
 		return pail_write(r, (void *)8, 1000000) == 0 ? 200 : 599;
+	if (strcmp(path, "/map") == 0) {
+		void *p = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		return answer(r, "%ld\n", p == MAP_FAILED ? errno : 0);
+	}
 	if (strcmp(path, "/thread") == 0) {
 		pthread_t thread;
 		return answer(r, "%ld\n", pthread_create(&thread, NULL, deep, NULL));

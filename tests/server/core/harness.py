@@ -25,7 +25,7 @@ def plugin(name):
 class Server:
     """with Server("faults", conf="[server]\\n...") as server: ..."""
 
-    def __init__(self, app, conf="", args=(), wrap=(), log=True, env=None):
+    def __init__(self, app, conf="", args=(), wrap=(), log=True, options=()):
         self.folder = tempfile.TemporaryDirectory()
         path = self.folder.name
         with open(f"{path}/pail.conf", "w", encoding="utf-8") as file:
@@ -35,9 +35,9 @@ class Server:
         command = [*wrap, SERVER, "-c", f"{path}/pail.conf", "--app", app, "--listen", "127.0.0.1:0"]
         command += ["--port-file", f"{path}/port"]
         command += ["--log", self.log_path] if log else []
-        command += ["--", *args]
+        command += [*options, "--", *args]
         self.stderr = open(f"{path}/stderr", "wb+")
-        self.process = subprocess.Popen(command, stderr=self.stderr, env={**os.environ, **(env or {})})
+        self.process = subprocess.Popen(command, stderr=self.stderr)
         deadline = time.monotonic() + 30
         while not os.path.exists(f"{path}/port"):
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Starting, the bound, ending; and that nothing is mapped in between."""
+import errno
 import json
 import os
 import re
@@ -229,6 +230,16 @@ class Snapshots(unittest.TestCase):
 @unittest.skipIf(SANITIZED, "a sanitizer maps as it likes")
 class NothingIsMapped(unittest.TestCase):
     CALLS = "trace=memory"
+
+    def test_the_seal_bites_and_the_server_does_not_feel_it(self):
+        with Server("faults", SMALL) as server:
+            self.assertEqual(server.get("/map").body, b"0\n")
+        with Server("faults", SMALL, options=["--seal"]) as server, server.client() as client:
+            self.assertEqual(client.ask("GET", "/map").body, b"%d\n" % errno.ENOMEM)
+            for _ in range(50):
+                for target in ("/ok", "/eat", "/recurse", "/recurse-printing", "/abort", "/neighbour?ms=1", "/big-stack", "/print"):
+                    self.assertIn(client.ask("GET", target).status, (200, 500))
+            self.assertEqual(client.ask("GET", "/ok").body, b"ok\n")
 
     @unittest.skipIf(shutil.which("strace") is None, "no strace")
     def test_thousands_of_mixed_requests_make_no_call_that_maps(self):
