@@ -261,11 +261,19 @@ struct rate rate_from(const struct rate_basis *basis, double confidence)
 		return rate;
 	}
 	rate.rate = (double)basis->rejected / (double)basis->offered;
-	bool many = rate.clusters >= INTERVAL_CLUSTERS_LEAST || spread(basis);
-	if (many && basis->batches >= 20)
-		interval_by_batches(basis, &rate);
-	else
+	bool many = rate.clusters >= INTERVAL_CLUSTERS_LEAST;
+	if (!(many || spread(basis)) || basis->batches < 20) {
 		interval_by_clusters(basis, &rate);
+		return rate;
+	}
+	/* The means of batches are skewed where clusters are few and large, and their
+	 * variance then is too low as often as not: the count of clusters must agree. */
+	struct rate by_clusters = rate;
+	interval_by_batches(basis, &rate);
+	if (many) {
+		interval_by_clusters(basis, &by_clusters);
+		rate.high = fmax(rate.high, by_clusters.high);
+	}
 	return rate;
 }
 

@@ -227,7 +227,8 @@ static int busy_make(struct excursion *x, const struct heap *unlimited)
 		assert(at < n);
 		key[at] = key[--n];
 	}
-	memcpy(key + n, x->late.key, x->late.count * sizeof(*key));
+	if (x->late.count > 0) /* else there may be no array yet */
+		memcpy(key + n, x->late.key, x->late.count * sizeof(*key));
 	n += x->late.count;
 	assert(n == x->candidate->count);
 	heap_order(&x->busy, n);
