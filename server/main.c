@@ -104,10 +104,6 @@ static int plan_read(struct plan *plan, const struct options *options, struct er
 			       " bytes are too few for a request's head "
 			       "and its table of fields; give %d or more",
 			       plan->head_bytes, HEAD_BYTES_MIN);
-	if (plan->admin[0])
-		return err_set(
-			err,
-			"[server] admin: this server has no admin address yet; leave it out");
 	if (plan->threads > CORE_THREADS_MAX)
 		return err_set(err, "[server] threads: more than %d", CORE_THREADS_MAX);
 	return 0;
@@ -394,6 +390,10 @@ static int core_serve(const struct options *options, struct err *err)
 	unsigned port;
 	sigset_t signals;
 
+	if (core.plan.admin[0])
+		return err_set(
+			err,
+			"[server] admin: this server has no admin address yet; leave it out");
 	core.listen_fd = listen_open(&core.plan, name, &port, err);
 	if (core.listen_fd < 0)
 		return -1;
