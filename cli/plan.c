@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* pail plan: the least memory that meets a target, why, and pail.conf. */
+#include "cli/certificate.h"
 #include "cli/cli.h"
 #include "cli/plan_text.h"
 #include "cli/traffic.h"
@@ -29,16 +30,18 @@ enum {
 	KEY_MAXIMAL,
 	KEY_CONNECTIONS,
 	KEY_PROVISIONAL,
+	KEY_CERTIFICATE,
+	KEY_CHECK,
 	KEY_THREADS,
 	KEY_JSON,
 };
 
 struct options {
 	struct traffic_ask traffic;
-	const char *config, *output;
+	const char *config, *output, *certificate, *check;
 	double target, confidence;
 	uint64_t memory_bytes, classes, threads, connections;
-	bool policy_given, provisional, json;
+	bool policy_given, target_given, provisional, json;
 	struct err err;
 	bool failed;
 };
@@ -48,7 +51,8 @@ static const struct argp_option argp_options[] = {
 	{"confidence", KEY_CONFIDENCE, "P", 0,
 	 "of the interval whose upper end meets it (default 0.95)", 0},
 	{"load", KEY_LOAD, "X", 0, "for X times the traffic, by shifted copies (default 1)", 0},
-	{"max-memory", KEY_MAX_MEMORY, "SIZE", 0, "the bound may not be above this", 0},
+	{"max-memory", KEY_MAX_MEMORY, "SIZE", 0,
+	 "the bound may not be above this; without --target: the best service within it", 0},
 	{"classes", KEY_CLASSES, "K", 0, "at most K sizes of buckets, by route (default 1)", 0},
 	{"policy", KEY_POLICY, "bump|reuse", 0, "the allocator (default reuse)", 0},
 	{"headroom", KEY_HEADROOM, "SIZE", 0, "added to every need (default 0)", 0},
@@ -62,6 +66,9 @@ static const struct argp_option argp_options[] = {
 	 "what if: a share P of requests is as greedy and as slow as the worst seen", 0},
 	{"config", 'c', "FILE", 0, "start from this pail.conf instead of the defaults", 0},
 	{"output", 'o', "FILE", 0, "write the plan as pail.conf", 0},
+	{"certificate", KEY_CERTIFICATE, "FILE", 0,
+	 "write the overlapping requests that prove a count minimal", 0},
+	{"check", KEY_CHECK, "FILE", 0, "check such a certificate against the trace", 0},
 	{"threads", KEY_THREADS, "N", 0, "threads (default: one per processor)", 0},
 	{"json", KEY_JSON, NULL, 0, "one JSON document", 0},
 	{0},
@@ -80,6 +87,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'c': o->config = arg; break;
 	case 'o': o->output = arg; break;
 	case KEY_TARGET:
+		o->target_given = true;
 		keep(o, cli_parse_double("--target", arg, 1e-9, 0.999, &o->target, err));
 		break;
 	case KEY_CONFIDENCE:
@@ -122,6 +130,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			keep(o, err_usage(err, "--connections: '%s' is not 1 to %d", arg,
 					  1 << 24));
 		break;
+	case KEY_CERTIFICATE: o->certificate = arg; break;
+	case KEY_CHECK: o->check = arg; break;
 	case KEY_PROVISIONAL: o->provisional = true; break;
 	case KEY_THREADS: keep(o, cli_parse_count("--threads", arg, &o->threads, err)); break;
 	case KEY_JSON: o->json = true; break;
@@ -165,6 +175,27 @@ static int config_write(const struct options *o, const struct plan_text *text, s
 	return status;
 }
 
+static int proof_write(const struct options *o, const struct plan_text *text, struct err *err)
+{
+	struct buf file;
+	buf_init(&file);
+	int status = certificate_write(text->traffic, text->result, text->plan, &file, err);
+	if (status == 0 && file.failed)
+		status = err_set(err, "out of memory");
+	if (status == 0)
+		status = file_write_atomic(o->certificate, file.bytes, file.length, 0644, err);
+	buf_release(&file);
+	return status;
+}
+
+/* The exit code, or -1 with err. */
+static int check(const struct options *o, const struct traffic *traffic, struct buf *out,
+		 struct err *err)
+{
+	int holds = certificate_check(traffic, o->check, out, err);
+	return holds < 0 ? -1 : holds ? EXIT_DONE : EXIT_NO;
+}
+
 /* Returns the exit code, or -1 with err. */
 static int answer(struct options *o, struct traffic *traffic, struct plan *base,
 		  struct plan *plan, struct buf *out, struct err *err)
@@ -179,6 +210,7 @@ static int answer(struct options *o, struct traffic *traffic, struct plan *base,
 		.target = o->target,
 		.confidence = o->confidence,
 		.memory_bytes = o->memory_bytes,
+		.best_service = o->memory_bytes && !o->target_given,
 		.classes = (unsigned)o->classes,
 		.threads = (unsigned)o->threads,
 	};
@@ -200,6 +232,8 @@ static int answer(struct options *o, struct traffic *traffic, struct plan *base,
 		else
 			plan_text_table(&text, promised ? o->output : NULL, out);
 		if (promised && o->output && config_write(o, &text, err) < 0)
+			code = -1;
+		if (code == EXIT_DONE && o->certificate && proof_write(o, &text, err) < 0)
 			code = -1;
 	}
 	planner_release(&result);
@@ -238,7 +272,9 @@ int cmd_plan(int argc, char **argv)
 		err_set(&err, "out of memory");
 	else if (base_make(&options, &plans[0], &err) == 0 &&
 		 traffic_open(&options.traffic, &traffic, &err) == 0)
-		code = answer(&options, &traffic, &plans[0], &plans[1], &out, &err);
+		code = options.check
+			       ? check(&options, &traffic, &out, &err)
+			       : answer(&options, &traffic, &plans[0], &plans[1], &out, &err);
 	if (code < 0) {
 		code = cli_fail(argv[0], &err);
 	} else {

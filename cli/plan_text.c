@@ -187,7 +187,10 @@ static void why_verdict(const struct plan_text *t, struct sentences *s)
 	const struct planner_result *r = t->result;
 	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX];
 	double have = (double)t->ask->trace->count;
-	if (r->verdict == PLANNER_TOO_LITTLE_DATA)
+	if (t->ask->best_service && r->class_count > 0)
+		say(s, "the fewest rejections that a bound of %s allows",
+		    units_format_size(t->ask->memory_bytes, a));
+	else if (r->verdict == PLANNER_TOO_LITTLE_DATA)
 		say(s,
 		    "not enough data: no plan has the upper end of its %g %% interval below the "
 		    "target of %g; about %.0f requests are needed, %.0f more than the trace holds",

@@ -2,10 +2,10 @@
 /* pail simulate: the exact outcome of every candidate asked for. */
 #include "cli/cli.h"
 #include "cli/simulate_plan.h"
+#include "cli/sweep.h"
 #include "cli/traffic.h"
 
 #include "base/conf.h"
-#include "base/json.h"
 #include "base/table.h"
 #include "base/units.h"
 #include "simulator/sim.h"
@@ -30,6 +30,7 @@ enum {
 	KEY_BURST,
 	KEY_MAXIMAL,
 	KEY_BY_ROUTE,
+	KEY_SHARD,
 	KEY_PLAN,
 	KEY_OVERFLOW,
 	KEY_PAGES,
@@ -46,6 +47,7 @@ struct options {
 	double confidence;
 	bool early, overflow, by_route, policy_given;
 	uint64_t page_bytes;
+	struct shard shard;
 	enum format format;
 	struct err err;
 	int failed;
@@ -77,6 +79,8 @@ static const struct argp_option argp_options[] = {
 	 "with --plan: a full class hands on to the next bigger one", 0},
 	{"pages", KEY_PAGES, "SIZE", 0,
 	 "with --plan: its bucket memory as one pool of pages, taken as requests grow", 0},
+	{"shard", KEY_SHARD, "I/N", 0,
+	 "only the I-th of N parts of the sweep, written as pail combine reads it", 0},
 	{"by-route", KEY_BY_ROUTE, NULL, 0, "also the outcome of each route", 0},
 	{"json", KEY_JSON, NULL, 0, "one JSON document", 0},
 	{"csv", KEY_CSV, NULL, 0, "comma-separated values", 0},
@@ -143,6 +147,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_PLAN: o->plan = arg; break;
 	case KEY_OVERFLOW: o->overflow = true; break;
 	case KEY_PAGES: keep(o, cli_parse_size("--pages", arg, &o->page_bytes, err)); break;
+	case KEY_SHARD: keep(o, shard_parse(arg, &o->shard, err)); break;
 	case KEY_BY_ROUTE: o->by_route = true; break;
 	case KEY_JSON: o->format = FORMAT_JSON; break;
 	case KEY_CSV: o->format = FORMAT_CSV; break;
@@ -255,6 +260,14 @@ static int question_make(const struct options *o, const struct sim_trace *trace,
 		}
 	}
 	free(counts);
+	/* A shard has every N-th count, so that each has some of the slow, low ones. */
+	size_t kept = 0;
+	for (size_t i = 0; result == 0 && o->shard.of && i < q->count_count; i++) {
+		if (i % o->shard.of == o->shard.index - 1)
+			q->counts[kept++] = q->counts[i];
+	}
+	if (o->shard.of)
+		q->count_count = kept;
 	for (size_t i = 0; result == 0 && i < q->size_count; i++) {
 		if (q->sizes[i] == 0)
 			result = err_usage(err, "--size: a bucket of 0 bytes holds nothing");
@@ -264,20 +277,8 @@ static int question_make(const struct options *o, const struct sim_trace *trace,
 
 /* ---- what came out --------------------------------------------------------- */
 
-struct route_outcome {
-	uint64_t offered, rejected_500, rejected_503;
-};
-
-struct candidate {
-	uint64_t size, bound_bytes, wait_ns_p99;
-	uint32_t count;
-	struct grid_outcome outcome;
-	struct rate rate;
-	struct route_outcome *route; /* by route, or NULL */
-};
-
 struct result {
-	struct candidate *candidate;
+	struct sweep_candidate *candidate;
 	size_t count, route_count;
 };
 
@@ -304,7 +305,7 @@ static uint64_t bound_of(const struct plan *base, uint64_t size, uint32_t count,
 
 /* By slots of a grid, or by the waits that a queue kept. */
 static int routes_fill(const struct sim_trace *trace, const uint32_t *slot,
-		       const uint64_t *wait, struct candidate *c, struct err *err)
+		       const uint64_t *wait, struct sweep_candidate *c, struct err *err)
 {
 	c->route = calloc(trace->route_count ? trace->route_count : 1, sizeof(*c->route));
 	if (!c->route)
@@ -346,8 +347,8 @@ static int queue_part(const struct options *o, const struct sim_trace *trace,
 	int status = queue_run(trace, &ask, &queue, err);
 	for (size_t s = 0; status == 0 && s < ask.size_count; s++) {
 		for (size_t c = 0; status == 0 && c < counts; c++) {
-			struct candidate *out = &result->candidate[result->count++];
-			*out = (struct candidate){
+			struct sweep_candidate *out = &result->candidate[result->count++];
+			*out = (struct sweep_candidate){
 				.size = ask.sizes[s],
 				.count = candidates[c].count,
 				.bound_bytes =
@@ -375,8 +376,8 @@ static int grid_part(const struct options *o, const struct sim_trace *trace,
 {
 	for (size_t s = 0; s < ask->size_count; s++) {
 		for (size_t c = 0; c < ask->count_count; c++) {
-			struct candidate *out = &result->candidate[result->count++];
-			*out = (struct candidate){
+			struct sweep_candidate *out = &result->candidate[result->count++];
+			*out = (struct sweep_candidate){
 				.size = ask->sizes[s],
 				.count = ask->counts[c],
 				.bound_bytes = bound_of(base, ask->sizes[s], ask->counts[c], o),
@@ -424,6 +425,10 @@ static int simulate(const struct options *o, const struct sim_trace *trace,
 		    const struct question *q, const struct plan *base, struct result *result,
 		    struct err *err)
 {
+	if (q->count_count == 0) { /* more shards than counts */
+		*result = (struct result){0};
+		return 0;
+	}
 	*result = (struct result){.route_count = trace->route_count};
 	result->candidate = calloc(q->size_count * q->count_count, sizeof(*result->candidate));
 	if (!result->candidate)
@@ -443,90 +448,22 @@ static int simulate(const struct options *o, const struct sim_trace *trace,
 
 /* ---- how to tell it --------------------------------------------------------- */
 
-static void write_routes_json(const struct traffic *traffic, const struct candidate *c,
-			      size_t route_count, struct json *json)
+static void sweep_make(const struct options *o, const struct traffic *traffic,
+		       struct sweep *sweep)
 {
-	json_key(json, "routes");
-	json_array_begin(json);
-	for (size_t r = 0; r < route_count; r++) {
-		if (c->route[r].offered == 0)
-			continue;
-		json_object_begin(json);
-		json_pair_text(json, "route", traffic_route(traffic, (uint32_t)r));
-		json_pair_u64(json, "offered", c->route[r].offered);
-		json_pair_u64(json, "rejected_500", c->route[r].rejected_500);
-		json_pair_u64(json, "rejected_503", c->route[r].rejected_503);
-		json_object_end(json);
-	}
-	json_array_end(json);
-}
-
-static void write_candidate_json(const struct options *o, const struct traffic *traffic,
-				 const struct candidate *c, size_t route_count,
-				 struct json *json)
-{
-	json_object_begin(json);
-	json_pair_u64(json, "size", c->size);
-	json_pair_u64(json, "count", c->count);
-	json_pair_u64(json, "queue", o->queue);
-	json_pair_u64(json, "wait_ns", o->queue ? o->wait_ns : 0);
-	json_pair_u64(json, "bound_bytes", c->bound_bytes);
-	json_pair_u64(json, "offered", c->outcome.offered);
-	json_pair_u64(json, "rejected_500", c->outcome.rejected_500);
-	json_pair_u64(json, "rejected_503", c->outcome.rejected_503);
-	json_pair_double(json, "rejection_rate", c->rate.rate);
-	json_pair_double(json, "rate_low", c->rate.low);
-	json_pair_double(json, "rate_high", c->rate.high);
-	json_pair_double(json, "confidence", c->rate.confidence);
-	json_pair_u64(json, "wait_ns_p99", c->wait_ns_p99);
-	json_pair_u64(json, "clusters", c->rate.clusters);
-	json_pair_text(json, "interval", c->rate.by_batches ? "batches" : "clusters");
-	if (c->route)
-		write_routes_json(traffic, c, route_count, json);
-	json_object_end(json);
-}
-
-static void write_json(const struct options *o, const struct traffic *traffic,
-		       const struct result *result, struct buf *out)
-{
-	struct json json;
-	json_init(&json, out);
-	json_object_begin(&json);
-	json_pair_text(&json, "schema", "pail.simulate/1");
-	json_key(&json, "trace");
-	json_object_begin(&json);
-	json_pair_u64(&json, "requests", traffic->columns.count);
-	json_pair_u64(&json, "span_ns", (uint64_t)traffic->columns.span_ns);
-	json_pair_text(&json, "sha256", traffic->columns.sha256);
-	json_object_end(&json);
-	json_pair_double(&json, "load", o->traffic.load);
-	json_pair_text(&json, "policy", arena_policy_name(o->traffic.policy));
-	json_key(&json, "candidates");
-	json_array_begin(&json);
-	for (size_t i = 0; i < result->count; i++)
-		write_candidate_json(o, traffic, &result->candidate[i], result->route_count,
-				     &json);
-	json_array_end(&json);
-	json_object_end(&json);
-	buf_append_str(out, "\n");
-}
-
-static void write_csv(const struct options *o, const struct result *result, struct buf *out)
-{
-	buf_append_str(out, "size,count,queue,wait_ns,bound_bytes,offered,rejected_500,"
-			    "rejected_503,rejection_rate,rate_low,rate_high,confidence,"
-			    "wait_ns_p99\n");
-	for (size_t i = 0; i < result->count; i++) {
-		const struct candidate *c = &result->candidate[i];
-		buf_printf(out,
-			   "%" PRIu64 ",%" PRIu32 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
-			   ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
-			   ",%.17g,%.17g,%.17g,%.17g,%" PRIu64 "\n",
-			   c->size, c->count, o->queue, o->queue ? o->wait_ns : 0,
-			   c->bound_bytes, c->outcome.offered, c->outcome.rejected_500,
-			   c->outcome.rejected_503, c->rate.rate, c->rate.low, c->rate.high,
-			   c->rate.confidence, c->wait_ns_p99);
-	}
+	*sweep = (struct sweep){
+		.load = o->traffic.load,
+		.confidence = o->confidence,
+		.queue = o->queue,
+		.wait_ns = o->queue ? o->wait_ns : 0,
+		.requests = traffic->columns.count,
+		.span_ns = (uint64_t)traffic->columns.span_ns,
+		.route_names = (const char *const *)traffic->columns.route,
+		.route_count = traffic->columns.route_count,
+	};
+	snprintf(sweep->sha256, sizeof(sweep->sha256), "%s", traffic->columns.sha256);
+	snprintf(sweep->policy, sizeof(sweep->policy), "%s",
+		 arena_policy_name(o->traffic.policy));
 }
 
 static void write_routes(const struct traffic *traffic, const struct result *result,
@@ -540,13 +477,13 @@ static void write_routes(const struct traffic *traffic, const struct result *res
 		return;
 	}
 	for (size_t i = 0; i < result->count; i++) {
-		const struct candidate *c = &result->candidate[i];
+		const struct sweep_candidate *c = &result->candidate[i];
 		for (size_t r = 0; r < result->route_count; r++) {
 			char size[UNITS_TEXT_MAX];
 			if (c->route[r].offered == 0)
 				continue;
 			table_cell(table, "%s", units_format_size(c->size, size));
-			table_cell(table, "%" PRIu32, c->count);
+			table_cell(table, "%" PRIu64, c->count);
 			table_cell(table, "%s", traffic_route(traffic, (uint32_t)r));
 			table_cell(table, "%" PRIu64, c->route[r].offered);
 			table_cell(table, "%" PRIu64, c->route[r].rejected_500);
@@ -577,9 +514,9 @@ static void write_table(const struct options *o, const struct traffic *traffic,
 		return;
 	}
 	for (size_t i = 0; i < result->count; i++) {
-		const struct candidate *c = &result->candidate[i];
+		const struct sweep_candidate *c = &result->candidate[i];
 		table_cell(table, "%s", units_format_size(c->size, text));
-		table_cell(table, "%" PRIu32, c->count);
+		table_cell(table, "%" PRIu64, c->count);
 		table_cell(table, "%s", units_format_size(c->bound_bytes, text));
 		table_cell(table, "%" PRIu64, c->outcome.rejected_500);
 		table_cell(table, "%" PRIu64, c->outcome.rejected_503);
@@ -643,10 +580,14 @@ static int answer(struct options *o, struct buf *out, struct err *err)
 		status = question_make(o, &traffic.view, &question, err);
 		if (status == 0)
 			status = simulate(o, &traffic.view, &question, base, &result, err);
-		if (status == 0 && o->format == FORMAT_JSON)
-			write_json(o, &traffic, &result, out);
+		struct sweep sweep;
+		sweep_make(o, &traffic, &sweep);
+		if (status == 0 && o->shard.of)
+			part_write(&sweep, &o->shard, result.candidate, result.count, out);
+		else if (status == 0 && o->format == FORMAT_JSON)
+			sweep_json(&sweep, result.candidate, result.count, out);
 		else if (status == 0 && o->format == FORMAT_CSV)
-			write_csv(o, &result, out);
+			sweep_csv(&sweep, result.candidate, result.count, out);
 		else if (status == 0)
 			write_table(o, &traffic, &result, out);
 		result_release(&result);

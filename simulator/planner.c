@@ -410,7 +410,10 @@ static int answer(struct planner *p, struct err *err)
 	struct planner_result *r = p->result;
 	uint64_t memory = p->ask->memory_bytes;
 	const struct choice *chosen = &p->cheapest;
-	if (!p->cheapest.valid) {
+	if (p->ask->best_service) {
+		chosen = &p->affordable;
+		r->verdict = chosen->valid ? PLANNER_MET : PLANNER_OVER_MEMORY;
+	} else if (!p->cheapest.valid) {
 		r->verdict = PLANNER_TOO_LITTLE_DATA;
 		r->requests_needed = ceil(p->safest.upper / p->ask->target);
 		chosen = memory ? &p->affordable : &p->safest;

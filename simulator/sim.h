@@ -343,7 +343,8 @@ struct planner_ask {
 	double target;               /* highest share of rejections, at its upper end */
 	double confidence;
 	uint64_t memory_bytes; /* the bound may not pass it; 0: no limit */
-	unsigned classes;      /* at most that many */
+	bool best_service; /* the fewest rejections within memory_bytes, whatever the target */
+	unsigned classes;  /* at most that many */
 	unsigned threads;
 };
 
