@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The longest line: every text cut to LOG_PATH_MAX bytes, each escaped to 6. */
+/* The longest line: every text cut to LOG_TEXT_MAX bytes, each escaped to 6. */
 enum { LOG_LINE_MAX = 6144, LOG_TEXT_MAX = 256 };
 
 void log_init(struct log *log)

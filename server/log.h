@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { LOG_BUFFER_BYTES = 128 << 10, LOG_PATH_MAX = 512 };
+enum { LOG_BUFFER_BYTES = 128 << 10 };
 
 struct log {
 	uint32_t length;

@@ -23,10 +23,13 @@
  *	bucket.c      takes a bucket of the route's class, or waits, or 503
  *	request.c     a coroutine on the bucket's stack (coroutine.c, switch_*.S):
  *	              pail_handle(), the pail_ functions, its end by return or jump
- *	malloc.c      malloc inside: the bucket's arena. Outside: the system region
+ *	malloc.c      malloc inside: the bucket's arena. Outside: the system region;
+ *	              strings.c: what libc would allocate for its caller
  *	fault.c       signals, guard zones, deadlines: what becomes a jump
+ *	streams.c     files that a jump left open; locks.c: mutexes; sleep.c: waiting
  *	response.c    heads;  files.c, builtin*.c: handlers;  log.c: one line each
- *	region.c      where all of that lies: one mapping, made and touched at start
+ *	region.c      where all of that lies: one mapping, made and touched at start;
+ *	              seal.c: and the kernel sees to it that it stays the only one
  */
 #ifndef PAIL_SERVER_SERVER_H
 #define PAIL_SERVER_SERVER_H
