@@ -65,5 +65,6 @@ int cmd_doctor(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_merge(int argc, char **argv);
 int cmd_combine(int argc, char **argv);
+int cmd_stackbound(int argc, char **argv);
 
 #endif

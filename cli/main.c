@@ -50,6 +50,9 @@ const struct command cli_commands[] = {
 #ifdef PAIL_CMD_DRIVE
 	{"drive", cmd_drive, "send a load to a server, open loop, and measure it"},
 #endif
+#ifdef PAIL_CMD_STACKBOUND
+	{"stackbound", cmd_stackbound, "tell the most stack that a handler takes"},
+#endif
 #ifdef PAIL_CMD_CALC
 	{"calc", cmd_calc, "work out one formula"},
 #endif
@@ -70,7 +73,7 @@ static void print_help(void)
 	       "would hold the traffic, and a server that never needs more than that.\n\n"
 	       "Commands:\n");
 	for (const struct command *command = cli_commands; command->name; command++)
-		printf("  %-10s %s\n", command->name, command->summary);
+		printf("  %-11s %s\n", command->name, command->summary);
 	printf("\n'pail COMMAND --help' tells the options of each, 'pail --version' the version.\n"
 	       "Sizes are written 65536, 64K or 1M (powers of two), times 250ms or 2s.\n"
 	       "Exit status: 0 done, 1 the answer is no, 2 usage, 3 bad input or environment.\n");
