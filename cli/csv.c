@@ -30,7 +30,7 @@ static int read_row(struct csv *csv, struct err *err)
 	buf_clear(&csv->row);
 	csv->line = csv->next_line;
 	start[0] = 0;
-	while ((c = getc(csv->in)) != EOF) {
+	while ((c = getc_unlocked(csv->in)) != EOF) {
 		char byte = (char)c;
 		any = true;
 		if (csv->row.length > CSV_ROW_BYTES_MAX)
