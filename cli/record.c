@@ -5,8 +5,8 @@
 #include "base/table.h"
 #include "base/units.h"
 #include "cli/groups.h"
-#include "cli/inspect.h"
 #include "libtrace/collect.h"
+#include "libtrace/doctor.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -24,11 +24,12 @@
 
 enum { STEP_MS = 50, SUMMARY_ROUTES = 12 };
 
-enum key { KEY_DETAIL = 256, KEY_SPLIT, KEY_ON_FULL, KEY_MODE, KEY_FOR, KEY_RING };
+enum key { KEY_DETAIL = 256, KEY_SPLIT, KEY_ON_FULL, KEY_MODE, KEY_FOR, KEY_RING, KEY_CURE };
 
 struct words {
 	struct collect_options collect;
 	uint64_t for_ns;
+	bool cure;
 	char **command;
 };
 
@@ -52,6 +53,8 @@ static const struct argp_option options[] = {
 	 0},
 	{"for", KEY_FOR, "TIME", 0, "send the program SIGTERM after this time (30s)", 0},
 	{"ring", KEY_RING, "SIZE", 0, "shared memory between program and recorder (64M)", 0},
+	{"cure", KEY_CURE, NULL, 0,
+	 "set what pail doctor advises where that is an environment variable, and say so", 0},
 	{0}};
 
 static int choose(struct argp_state *state, const char *option, const char *text,
@@ -107,6 +110,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		if (w->collect.ring.bytes < 1 << 20)
 			argp_error(state, "--ring is at least 1M, not '%s'", text);
 		break;
+	case KEY_CURE: w->cure = true; break;
 	case ARGP_KEY_ARGS: w->command = state->argv + state->next; break;
 	case ARGP_KEY_NO_ARGS: argp_error(state, "wants a program to run, after --"); break;
 	default: return ARGP_ERR_UNKNOWN;
@@ -428,6 +432,46 @@ static int record(const char *argv0, struct words *w, const char *program_path)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* -- before the run ------------------------------------------------------ */
+
+/* What stands in the way is an error; a cure is taken, or named. */
+static int heed(const char *argv0, const struct words *w, const struct doctor *doctor,
+		struct err *err)
+{
+	for (size_t i = 0; i < doctor->count; i++) {
+		const struct finding *f = &doctor->finding[i];
+		if (f->level == DOCTOR_NO)
+			return err_set(err, "cannot record \"%s\": %s; %s", f->subject, f->cause,
+				       f->cure);
+		if (f->level != DOCTOR_CURE)
+			continue;
+		fprintf(stderr, "%s: %s: %s; ", argv0, f->subject, f->cause);
+		if (!f->variable)
+			fprintf(stderr, "%s\n", f->cure);
+		else if (!w->cure)
+			fprintf(stderr, "%s (--cure does)\n", f->cure);
+		else if (setenv(f->variable, f->value, 1) != 0)
+			return err_errno(err, "cannot set %s", f->variable);
+		else
+			fprintf(stderr, "so %s=%s is set\n", f->variable, f->value);
+	}
+	return 0;
+}
+
+static int look_before(const char *argv0, const struct words *w, const char *library,
+		       char *path, size_t path_size, struct err *err)
+{
+	struct doctor doctor;
+	const struct doctor_options about = {.library_path = library,
+					     .ring_bytes = w->collect.ring.bytes};
+	int rc = doctor_program(&doctor, w->command, &about, err);
+	if (rc == 0)
+		rc = heed(argv0, w, &doctor, err);
+	snprintf(path, path_size, "%s", doctor.path);
+	doctor_release(&doctor);
+	return rc;
+}
+
 static void join_command(struct buf *out, char **command)
 {
 	for (int i = 0; command[i]; i++)
@@ -443,8 +487,8 @@ int cmd_record(int argc, char **argv)
 	char path[PATH_MAX], library[PATH_MAX];
 	if (cli_argp_parse(&argp, argc, argv, ARGP_IN_ORDER, &w) != 0)
 		return EXIT_USAGE;
-	if (inspect_program(w.command[0], path, sizeof(path), &err) != 0 ||
-	    cli_locate("lib/pail/libpailtrace.so", library, sizeof(library), &err) != 0)
+	if (cli_locate("lib/pail/libpailtrace.so", library, sizeof(library), &err) != 0 ||
+	    look_before(argv[0], &w, library, path, sizeof(path), &err) != 0)
 		return cli_fail(argv[0], &err);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	struct buf command;

@@ -25,7 +25,7 @@ PARTS = {
         ["base/*.h", "libtrace/*.h", "libtrace/shim/*.h"],
         ["zstd.h"],
         ["base"],
-        ["PkgConfig::SQLITE", "PkgConfig::ZSTD", "Threads::Threads", "rt", "m"],
+        ["PkgConfig::SQLITE", "PkgConfig::ZSTD", "PkgConfig::ELF", "PkgConfig::DW", "Threads::Threads", "rt", "m"],
     ),
     "libtrace/shim": (["libtrace/shim/*.h", "pail/mark.h"], ["libunwind.h"], [], ["dl"]),
     "simulator": (
@@ -41,7 +41,7 @@ PARTS = {
         ["Threads::Threads", "dl", "m", "${CMAKE_DL_LIBS}"],
     ),
     "cli": (
-        ["base/*.h", "cli/*.h", "libtrace/trace.h", "libtrace/collect.h", "simulator/sim.h", "server/server.h", "pail/*.h"],
+        ["base/*.h", "cli/*.h", "libtrace/trace.h", "libtrace/collect.h", "libtrace/doctor.h", "simulator/sim.h", "server/server.h", "pail/*.h"],
         [],
         ["base", "libtrace", "simulator", "server"],
         ["Threads::Threads", "m"],
@@ -53,6 +53,7 @@ PARTS = {
 FILES = {
     "base/conf.c": ["ini.h"],
     "libtrace/store*.[ch]": ["sqlite3.h"],
+    "libtrace/elf_file.c": ["gelf.h", "dwarf.h", "elfutils/*.h"],
     "cli/main.c": ["pail_version.h"],  # made by the build
 }
 # The C library, POSIX and Linux, and the compiler's own.
