@@ -494,6 +494,73 @@ static void test_attribute__a_proxy_owns_what_it_does_upstream(void **state)
 	expect_totals(0, 0);
 }
 
+static void test_attribute__a_pooled_upstream_works_for_who_writes_to_it(void **state)
+{
+	(void)state;
+	on(1, 1);
+	epoll(-1, 1, LISTENER);
+	accept_on(10);
+	accept_on(11);
+	add_to_epoll(20);
+	for (int k = 0; k < 2; k++) {
+		epoll(-1, 1, 10 + k);
+		get(10 + k, k + 1);
+		if (k == 0)
+			emit((struct ring_event){.kind = EVENT_CONNECT, .value = 20, .a = 0});
+		io(EVENT_WRITE, 20, "GET /up HTTP/1.1\r\n\r\n", 0, 0);
+		epoll(-1, 1, 20);
+		io(EVENT_READ, 20, OK, 0, 0);
+		alloc(1000 * (uint64_t)(k + 1));
+		answer(10 + k);
+	}
+	epoll(-1, 0, 0);
+	finish();
+	expect("GET /1", 1000, TRACE_EXACT);
+	expect("GET /2", 2000, TRACE_EXACT);
+}
+
+static void test_attribute__a_turn_by_name_needs_no_io(void **state)
+{
+	(void)state;
+	on(1, 1);
+	epoll(-1, 1, LISTENER);
+	for (int k = 0; k < 2; k++) {
+		accept_on(10 + k);
+		add_to_epoll(10 + k);
+	}
+	for (int k = 0; k < 2; k++) {
+		epoll(-1, 1, 10 + k);
+		get(10 + k, k + 1);
+	}
+	epoll(-1, 1, 11);
+	alloc(2000); /* both in flight, nothing read or written in this turn */
+	epoll(-1, 1, 10);
+	alloc(1000);
+	epoll(-1, 0, 0);
+	finish();
+	expect("GET /1", 1000, TRACE_EXACT);
+	expect("GET /2", 2000, TRACE_EXACT);
+	expect_totals(0, 0);
+}
+
+static void test_attribute__a_duplicate_keeps_the_connection(void **state)
+{
+	(void)state;
+	on(1, 1);
+	accept_on(10);
+	emit((struct ring_event){.kind = EVENT_DUP, .value = 12, .a = 10});
+	close_fd(10);
+	poll_fds(3);
+	get(12, 1);
+	alloc(1000);
+	answer(12);
+	close_fd(12);
+	finish();
+	assert_int_equal(connection_rows, 1);
+	expect("GET /1", 1000, TRACE_EXACT);
+	assert_int_equal(row_of("GET /1")->connection, 1);
+}
+
 static void test_attribute__waiting_for_a_database_ends_nothing(void **state)
 {
 	(void)state;
@@ -884,6 +951,9 @@ int main(void)
 		MODEL(a_worker_takes_over_by_the_fd),
 		MODEL(a_worker_takes_over_by_a_pointer),
 		MODEL(a_proxy_owns_what_it_does_upstream),
+		MODEL(a_pooled_upstream_works_for_who_writes_to_it),
+		MODEL(a_turn_by_name_needs_no_io),
+		MODEL(a_duplicate_keeps_the_connection),
 		MODEL(waiting_for_a_database_ends_nothing),
 		MODEL(alone_in_flight_owns_what_nobody_does),
 		MODEL(two_in_flight_are_called_ambiguous),
