@@ -146,6 +146,8 @@ class Faults(unittest.TestCase):
                 other.send(other.request("GET", f"/big-stack-sleep?ms={ms}"))
                 time.sleep(0.005)
             self.assertEqual([other.read().status for other in others], [200, 200, 503])
+            for other in others:
+                other.socket.close()
             self.assertEqual(client.ask("GET", "/big-stack").status, 200)
 
     def test_no_jump_leaves_a_mutex_locked(self):
@@ -164,6 +166,7 @@ class Faults(unittest.TestCase):
         with Server("faults", CONF.format(threads=2)) as server:
             warm = [server.get(target).status for target in kinds]
             self.assertEqual(warm, [500] * len(kinds))
+            time.sleep(0.3)  # until those connections are gone
             before = (server.descriptors(), server.status("VmSize"), server.status("VmRSS"))
             failures = []
 
@@ -184,7 +187,7 @@ class Faults(unittest.TestCase):
             for thread in threads:
                 thread.join()
             self.assertEqual(failures, [])
-            time.sleep(0.1)
+            time.sleep(0.3)
             self.assertEqual((server.descriptors(), server.status("VmSize")), before[:2])
             self.assertLess(server.status("VmRSS"), before[2] + 300)
             # Every bucket is there, and whole: as many at once as there are.
