@@ -20,6 +20,7 @@
 #include <argp.h>
 #include <assert.h>
 #include <inttypes.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -359,8 +360,10 @@ static void explain_times(struct verification *v)
 static void judge(struct verification *v)
 {
 	const struct forecast *p = &v->predicted;
-	v->inside = v->rate >= p->rate_low && v->rate <= p->rate_high && v->other == 0 &&
-		    v->peak_bytes <= v->bound_bytes;
+	double rejected = (double)(v->rejected_500 + v->rejected_503), n = (double)v->count;
+	/* Rejections are whole: an expectation of 0.2 is met by none. */
+	v->inside = rejected >= floor(p->rate_low * n) && rejected <= ceil(p->rate_high * n) &&
+		    v->other == 0 && v->peak_bytes <= v->bound_bytes;
 	if (v->other > 0) {
 		struct buf text;
 		buf_init(&text);

@@ -337,7 +337,10 @@ class Demo:
             if fact["bound_bytes"] is None:
                 continue
             self.expect(fact["peak_bytes"] <= bound, f"{name}: its peak is above the bound")
-            self.expect_if_quiet(fact, fact["rate_low"] <= fact["rate"] <= fact["rate_high"],
+            # Refusals are whole: an expectation of 0.2 is met by none.
+            refused, sent = fact["observed_500"] + fact["observed_503"], fact["requests"]
+            self.expect_if_quiet(fact, math.floor(fact["rate_low"] * sent) <= refused
+                                 <= math.ceil(fact["rate_high"] * sent),
                                  f"{name}: {fact['rate']:.4%} were refused, outside of the predicted "
                                  f"{fact['rate_low']:.4%} .. {fact['rate_high']:.4%}")
         calm, hungry = facts[2], facts[3]

@@ -113,10 +113,10 @@ class Verify(unittest.TestCase):
     def test_too_few_connections_are_named_and_the_answer_is_no(self):
         """The driver may hold no more connections than the plan has, so the
         batches queue up in front of the server, which refuses nobody."""
-        rows = [(batch * 150 * MS + i, 100 * MS, 5000, "GET /b") for batch in range(8) for i in range(8)]
+        rows = [(batch * 70 * MS + i, 15 * MS, 5000, "GET /b") for batch in range(40) for i in range(8)]
         told = self.verify(rows, self.plan(count=4, server="connections = 4"), code=1)
         self.assertFalse(told["inside"])
-        self.assertEqual(told["predicted"]["rejected_503"], 32)
+        self.assertEqual(told["predicted"]["rejected_503"], 160)
         self.assertEqual(told["observed"]["rejected_503"], 0)
         self.assertTrue(any("waited for one of the 4 connections" in why for why in told["why"]), told["why"])
 
