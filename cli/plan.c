@@ -29,6 +29,8 @@ enum {
 	KEY_BURST,
 	KEY_MAXIMAL,
 	KEY_CONNECTIONS,
+	KEY_QUEUE,
+	KEY_WAIT,
 	KEY_PROVISIONAL,
 	KEY_CERTIFICATE,
 	KEY_CHECK,
@@ -40,7 +42,7 @@ struct options {
 	struct traffic_ask traffic;
 	const char *config, *output, *certificate, *check;
 	double target, confidence;
-	uint64_t memory_bytes, classes, threads, connections;
+	uint64_t memory_bytes, classes, threads, connections, queue, wait_ns;
 	bool policy_given, target_given, provisional, json;
 	struct err err;
 	bool failed;
@@ -56,6 +58,8 @@ static const struct argp_option argp_options[] = {
 	{"classes", KEY_CLASSES, "K", 0, "at most K sizes of buckets, by route (default 1)", 0},
 	{"policy", KEY_POLICY, "bump|reuse", 0, "the allocator (default reuse)", 0},
 	{"headroom", KEY_HEADROOM, "SIZE", 0, "added to every need (default 0)", 0},
+	{"queue", KEY_QUEUE, "Q", 0, "requests that may wait for a bucket (default 0)", 0},
+	{"wait", KEY_WAIT, "T", 0, "longest wait, with --queue (default 1s)", 0},
 	{"connections", KEY_CONNECTIONS, "N", 0, "connections of the server (default 1024)", 0},
 	{"provisional", KEY_PROVISIONAL, NULL, 0,
 	 "write the best plan even where the trace is too short to promise the target", 0},
@@ -124,6 +128,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_HEADROOM:
 		keep(o, cli_parse_size("--headroom", arg, &o->traffic.headroom_bytes, err));
 		break;
+	case KEY_QUEUE:
+		keep(o, cli_parse_count("--queue", arg, &o->queue, err));
+		if (!o->failed && o->queue > 1 << 20)
+			keep(o, err_usage(err, "--queue: '%s' is not 0 to %d", arg, 1 << 20));
+		break;
+	case KEY_WAIT: keep(o, cli_parse_time("--wait", arg, &o->wait_ns, err)); break;
 	case KEY_CONNECTIONS:
 		keep(o, cli_parse_count("--connections", arg, &o->connections, err));
 		if (!o->failed && (o->connections == 0 || o->connections > 1 << 24))
@@ -213,6 +223,8 @@ static int answer(struct options *o, struct traffic *traffic, struct plan *base,
 		.best_service = o->memory_bytes && !o->target_given,
 		.classes = (unsigned)o->classes,
 		.threads = (unsigned)o->threads,
+		.queue = (uint32_t)o->queue,
+		.wait_ns = o->wait_ns,
 	};
 	struct planner_result result;
 	int code = -1;
@@ -256,6 +268,7 @@ int cmd_plan(int argc, char **argv)
 		.target = 1e-4,
 		.confidence = 0.95,
 		.classes = 1,
+		.wait_ns = UINT64_C(1000000000),
 		.threads = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN),
 	};
 	if (cli_argp_parse(&argp, argc, argv, 0, &options) != 0)

@@ -105,6 +105,25 @@ static void why_size(const struct plan_text *t, uint32_t k, struct sentences *s)
 		    units_format_size(c->need_max, need));
 }
 
+static void why_waste(const struct plan_text *t, uint32_t k, struct sentences *s)
+{
+	const struct planner_class *c = &t->result->class[k];
+	if (c->used > 0)
+		say(s, "%s: a request that fits uses %.0f %% of its bucket on average",
+		    t->plan->class[k].name, 100 * c->used);
+}
+
+static void why_queue(const struct plan_text *t, struct sentences *s)
+{
+	char wait[UNITS_TEXT_MAX], p99[UNITS_TEXT_MAX];
+	if (t->ask->queue)
+		say(s,
+		    "queue: %u may wait, up to %s each; 99 of 100 that got a bucket waited at most "
+		    "%s; with a queue, one bucket more can mean one rejection more",
+		    t->ask->queue, units_format_time(t->ask->wait_ns, wait),
+		    units_format_time(t->result->class[0].wait_ns_p99, p99));
+}
+
 /* What lies beyond the trace: a tail fitted to the needs of the route that sets
  * the size. */
 static void why_tail(const struct plan_text *t, uint32_t k, struct sentences *s)
@@ -215,7 +234,9 @@ static void why_make(const struct plan_text *t, struct sentences *s)
 		why_count(t, k, s);
 		why_size(t, k, s);
 		why_tail(t, k, s);
+		why_waste(t, k, s);
 	}
+	why_queue(t, s);
 	why_rate(t, s);
 	why_stacks(t, s);
 }
@@ -368,6 +389,8 @@ static void json_class(const struct plan_text *t, uint32_t k, struct json *json)
 	json_pair_double(json, "peakedness", c->peakedness);
 	json_pair_double(json, "elasticity", elasticity(c));
 	json_pair_u64(json, "overlap", c->overlap);
+	json_pair_double(json, "used", c->used);
+	json_pair_u64(json, "wait_ns_p99", c->wait_ns_p99);
 	json_object_end(json);
 }
 
@@ -618,7 +641,14 @@ static void reasons_make(const struct plan_text *t, struct reasons *r,
 		reason_add(r, r->section[k], "count", scratch);
 	}
 	scratch->count = 0;
-	say(scratch, "no request waits for a bucket: the rates above are of that");
+	char wait[UNITS_TEXT_MAX];
+	if (t->ask->queue)
+		say(scratch,
+		    "%u may wait; 99 of 100 that got a bucket waited at most %s. With a queue, one "
+		    "bucket more can mean one rejection more: the rates are of this plan alone",
+		    t->ask->queue, units_format_time(t->result->class[0].wait_ns_p99, wait));
+	else
+		say(scratch, "no request waits for a bucket: the rates above are of that");
 	reason_add(r, "server", "queue", scratch);
 	scratch->count = 0;
 	why_stacks(t, scratch);

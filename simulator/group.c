@@ -152,13 +152,16 @@ static int slots_find(struct group *group, unsigned threads, uint32_t **slot, st
 }
 
 static void counts_choose(struct group *group, uint32_t least, double target,
-			  uint64_t requests_all)
+			  uint64_t requests_all, bool waits)
 {
 	const struct evidence *e = &group->evidence;
 	double tight = 4 * target * (double)requests_all + 8;
 	uint32_t low = group->overlap;
 	while (low > least && (double)e->rejected[low - 1] <= tight)
 		low--;
+	/* With a queue fewer may do, but hardly fewer than the load. */
+	if (waits && (double)low > 0.8 * group->load.offered)
+		low = (uint32_t)(0.8 * group->load.offered);
 	if (low < least)
 		low = least;
 	size_t n = 0;
@@ -248,8 +251,11 @@ static int options_make(struct group *group, double confidence, struct err *err)
 				group->size[s] + group->stack_bytes + LIMITS_BUCKET_META_BYTES;
 			if (__builtin_mul_overflow(each, group->count[c], &o->bytes))
 				continue;
-			o->rate = rate_of(&group->grid, &group->ask, &group->evidence, c, s,
-					  confidence);
+			o->rate = group->queue.outcome
+					  ? queue_rate_of(&group->queue, &group->queue_ask,
+							  &group->evidence, c, s, confidence)
+					  : rate_of(&group->grid, &group->ask, &group->evidence,
+						    c, s, confidence);
 			double n_requests = (double)group->trace.count;
 			o->rejected = o->rate.rate * n_requests;
 			o->above = (o->rate.high - o->rate.rate) * n_requests;
@@ -280,6 +286,31 @@ static uint64_t stack_of(const struct planner_ask *ask, const bool *member)
 	return stack;
 }
 
+static int queue_play(struct group *group, const struct planner_ask *ask, struct err *err)
+{
+	struct queue_candidate candidates[GROUP_COUNTS];
+	for (size_t c = 0; c < group->ask.count_count; c++)
+		candidates[c] =
+			(struct queue_candidate){group->count[c], ask->queue, ask->wait_ns};
+	group->queue_ask = (struct queue_ask){
+		.candidates = candidates,
+		.candidate_count = group->ask.count_count,
+		.sizes = group->size,
+		.size_count = group->ask.size_count,
+		.threads = ask->threads,
+		.batches = GRID_BATCHES,
+		.gap_ns = group->evidence.gap_ns,
+	};
+	if (queue_run(&group->trace, &group->queue_ask, &group->queue, err) < 0)
+		return -1;
+	group->candidate = malloc(sizeof(candidates));
+	if (!group->candidate)
+		return err_set(err, "out of memory");
+	memcpy(group->candidate, candidates, sizeof(candidates));
+	group->queue_ask.candidates = group->candidate;
+	return 0;
+}
+
 static int group_fill(struct group *group, const struct sim_trace *trace,
 		      const struct planner_ask *ask, struct err *err)
 {
@@ -306,8 +337,10 @@ static int group_fill(struct group *group, const struct sim_trace *trace,
 	if (result < 0)
 		return -1;
 	counts_choose(group, ask->base->threads ? ask->base->threads : 1, ask->target,
-		      trace->count);
+		      trace->count, ask->queue > 0);
 	if (grid_run(&group->trace, &group->ask, &group->grid, err) < 0)
+		return -1;
+	if (ask->queue && queue_play(group, ask, err) < 0)
 		return -1;
 	return options_make(group, ask->confidence, err);
 }
@@ -329,6 +362,8 @@ void group_release(struct group *group)
 	sim_columns_release(&group->columns);
 	grid_release(&group->grid);
 	evidence_release(&group->evidence);
+	queue_release(&group->queue);
+	free(group->candidate);
 	free(group->option);
 	*group = (struct group){0};
 }
@@ -347,13 +382,30 @@ void group_describe(const struct group *group, const struct option *option,
 		.peakedness = group->peakedness,
 		.overlap = group->overlap,
 	};
+	if (group->queue.outcome) {
+		class->outcome =
+			queue_at(&group->queue, option->count_index, option->size_index);
+		class->wait_ns_p99 = group->queue.outcome[option->count_index].wait_ns_p99;
+	}
 	uint32_t less = class->count - 1;
-	if (less <= group->evidence.count_max) {
+	for (size_t c = 0; c < group->queue.candidate_count; c++) {
+		if (group->count[c] != less)
+			continue;
+		class->less_rejected = group->queue.outcome[c].rejected_503;
+		class->less_clusters = group->queue.outcome[c].clusters;
+	}
+	if (!group->queue.outcome && less <= group->evidence.count_max) {
 		class->less_rejected = group->evidence.rejected[less];
 		class->less_clusters = group->evidence.clusters[less];
 	}
+	double used = 0;
+	uint64_t fit = 0;
 	for (size_t i = 0; i < group->trace.count; i++) {
 		uint64_t need = group->trace.need_bytes[i];
+		if (need <= class->size_bytes) {
+			used += (double)need;
+			fit++;
+		}
 		uint32_t route = group->trace.route ? group->trace.route[i] : 0;
 		if (need <= class->size_bytes && need >= class->size_need) {
 			class->size_need = need;
@@ -364,4 +416,5 @@ void group_describe(const struct group *group, const struct option *option,
 			class->need_max_route = route;
 		}
 	}
+	class->used = fit ? used / (double)fit / (double)class->size_bytes : 0;
 }

@@ -23,6 +23,9 @@ struct group {
 	struct grid_ask ask, slot_ask; /* point into the above */
 	struct grid grid;
 	struct evidence evidence;
+	struct queue queue; /* when requests may wait: one candidate per count */
+	struct queue_ask queue_ask;
+	struct queue_candidate *candidate;
 	/* The candidates that nothing cheaper beats, cost ascending. */
 	struct option *option;
 	size_t option_count;

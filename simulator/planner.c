@@ -456,6 +456,8 @@ int planner_run(const struct planner_ask *ask, struct planner_result *result, st
 	if (ask->classes < 1 || ask->classes > PLANNER_CLASSES_MAX)
 		return err_usage(err, "between 1 and %d classes can be planned",
 				 PLANNER_CLASSES_MAX);
+	if (ask->queue && ask->classes > 1)
+		return err_usage(err, "a queue can be planned for one class only");
 	struct planner p = {
 		.ask = ask, .result = result, .fixed_bytes = fixed_bytes(ask->base)};
 	p.allowed = ask->target * (double)ask->trace->count;
@@ -517,6 +519,9 @@ int planner_plan(const struct planner_ask *ask, const struct planner_result *res
 	*plan = *ask->base;
 	plan->class_count = result->class_count;
 	plan->route_count = 0;
+	plan->queue = ask->queue;
+	if (ask->queue)
+		plan->wait_ns = ask->wait_ns;
 	for (uint32_t k = 0; k < result->class_count; k++) {
 		struct plan_class *class = &plan->class[k];
 		class_name(result, k, class);

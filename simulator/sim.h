@@ -346,6 +346,8 @@ struct planner_ask {
 	bool best_service; /* the fewest rejections within memory_bytes, whatever the target */
 	unsigned classes;  /* at most that many */
 	unsigned threads;
+	uint32_t queue;   /* requests that may wait for a bucket; only with one class */
+	uint64_t wait_ns; /* and how long */
 };
 
 /* One class of a plan, with what its numbers rest on. */
@@ -359,8 +361,10 @@ struct planner_class {
 	double peakedness;                     /* variance / mean of the unlimited occupancy */
 	uint32_t overlap;                      /* most requests at one time */
 	uint64_t less_rejected, less_clusters; /* 503s with one bucket fewer */
-	uint64_t size_need;                    /* the greatest need that fits */
-	uint32_t size_route;                   /* whose it is */
+	uint64_t wait_ns_p99;                  /* with a queue, of those that got a bucket */
+	double used;         /* mean share of a bucket that its served requests need */
+	uint64_t size_need;  /* the greatest need that fits */
+	uint32_t size_route; /* whose it is */
 	uint64_t need_max;
 	uint32_t need_max_route;
 };
