@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The manual and the program agree: every command and option that --help
-shows is in pail(1), nothing else is, and every key of pail.conf(5) is taken."""
+"""The manual and the program agree: pail(1) lists the commands, each has a page
+with the options that its --help shows and no other, every key of pail.conf(5)
+is taken, and pail-trace(5) knows what is in a trace."""
 import os
 import re
 import sqlite3
@@ -57,36 +58,27 @@ class Commands(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.help = run(PAIL, "--help").stdout
-        cls.commands = re.findall(r"^  ([a-z]+) {2,}\S", cls.help, re.M)
-        top = sections(page("pail.1"), "SH")
-        cls.sections = sections(top["COMMANDS"], "SS")
-        cls.common = top["OPTIONS"]
+        cls.commands = dict(re.findall(r"^  ([a-z]+) {2,}(\S.*)$", cls.help, re.M))
+        cls.sections = sections(page("pail.1"), "SH")
 
-    def test_the_page_has_exactly_the_commands_of_help(self):
-        self.assertGreater(len(self.commands), 3, self.help)
-        names = [heading.split()[-1] for heading in self.sections]
-        self.assertEqual(sorted(names), sorted(self.commands))
+    def test_the_first_page_lists_the_commands_as_help_does(self):
+        self.assertGreater(len(self.commands), 5, self.help)
+        listed = re.findall(r"^\.BR pail\\-([a-z]+) \(1\)\n(.*)\.$", self.sections["COMMANDS"], re.M)
+        self.assertEqual([(name, text.lower()) for name, text in listed],
+                         [(name, text.lower()) for name, text in self.commands.items()])
 
-    def test_each_command_has_exactly_the_options_of_its_help(self):
-        for heading, body in self.sections.items():
-            command = heading.split()[-1]
+    def test_each_command_has_a_page_with_exactly_the_options_of_its_help(self):
+        pages = [m.group(1) for m in (re.fullmatch(r"pail-([a-z]+)\.1", n) for n in os.listdir(MANUAL)) if m]
+        self.assertEqual(sorted(pages), sorted(self.commands))
+        for command in sorted(self.commands):
             with self.subTest(command=command):
                 done = run(PAIL, command, "--help")
                 self.assertEqual(done.returncode, 0, done.stderr)
-                self.assertEqual(sorted(options_of_page(body) - COMMON), sorted(options_of_help(done.stdout) - COMMON))
-
-    def test_a_command_s_own_page_has_exactly_the_options_of_its_help(self):
-        for name in os.listdir(MANUAL):
-            command = re.fullmatch(r"pail-([a-z]+)\.1", name)
-            if command:
-                with self.subTest(page=name):
-                    done = run(PAIL, command.group(1), "--help")
-                    self.assertEqual(done.returncode, 0, done.stderr)
-                    found = options_of_page(sections(page(name), "SH")["OPTIONS"])
-                    self.assertEqual(sorted(found - COMMON), sorted(options_of_help(done.stdout) - COMMON))
+                found = options_of_page(sections(page(f"pail-{command}.1"), "SH")["OPTIONS"])
+                self.assertEqual(sorted(found - COMMON), sorted(options_of_help(done.stdout) - COMMON))
 
     def test_the_common_options_are_on_the_page(self):
-        self.assertLessEqual({"--help", "--version"}, options_of_page(self.common))
+        self.assertLessEqual({"--help", "--version"}, options_of_page(self.sections["OPTIONS"]))
 
 
 class Config(unittest.TestCase):
