@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """cmake --install gives a tree that works from wherever it stands."""
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,7 @@ class Installed(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
-        cls.prefix = os.path.join(cls.folder.name, "a prefix")
+        cls.prefix = os.path.join(cls.folder.name, "prefix")
         done = run(CMAKE, "--install", BUILD, "--prefix", cls.prefix)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -68,6 +69,15 @@ class Installed(unittest.TestCase):
         done = run(self.path("bin/pail"), "record", "-o", "t.db", "--", "true", cwd=self.folder.name)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertTrue(os.path.exists(os.path.join(self.folder.name, "t.db")))
+
+    def test_a_path_that_ld_preload_cannot_name_is_said(self):
+        """It separates libraries by spaces and colons, and has no way to quote."""
+        copied = os.path.join(self.folder.name, "another prefix")
+        shutil.copytree(self.prefix, copied)
+        done = run(os.path.join(copied, "bin/pail"), "record", "-o", "none.db", "--", "true", cwd=self.folder.name)
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertRegex(done.stderr, r"\Apail record: .*another prefix.*LD_PRELOAD.*\n\Z")
+        self.assertFalse(os.path.exists(os.path.join(self.folder.name, "none.db")))
 
     def test_the_installed_command_finds_its_server(self):
         done = run(self.path("bin/pail"), "serve", "--print-bound", "--app", "builtin:send-static-file",
