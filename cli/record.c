@@ -441,8 +441,8 @@ static int heed(const char *argv0, const struct words *w, const struct doctor *d
 	for (size_t i = 0; i < doctor->count; i++) {
 		const struct finding *f = &doctor->finding[i];
 		if (f->level == DOCTOR_NO)
-			return err_set(err, "cannot record \"%s\": %s; %s", f->subject, f->cause,
-				       f->cure);
+			return err_set(err, "cannot record \"%s\": %s; %s", f->subject,
+				       f->cause, f->cure);
 		if (f->level != DOCTOR_CURE)
 			continue;
 		fprintf(stderr, "%s: %s: %s; ", argv0, f->subject, f->cause);
@@ -478,6 +478,18 @@ static void join_command(struct buf *out, char **command)
 		buf_printf(out, "%s%s", i > 0 ? " " : "", command[i]);
 }
 
+static int find_library(char *library, size_t library_size, struct err *err)
+{
+	if (cli_locate("lib/pail/libpailtrace.so", library, library_size, err) != 0)
+		return -1;
+	if (strpbrk(library, " :") == NULL)
+		return 0;
+	return err_set(err,
+		       "\"%s\" has a space or a colon in its path, which LD_PRELOAD cannot "
+		       "name: install pail elsewhere",
+		       library);
+}
+
 int cmd_record(int argc, char **argv)
 {
 	struct words w = {.collect = {.trace_path = "trace.db",
@@ -487,7 +499,7 @@ int cmd_record(int argc, char **argv)
 	char path[PATH_MAX], library[PATH_MAX];
 	if (cli_argp_parse(&argp, argc, argv, ARGP_IN_ORDER, &w) != 0)
 		return EXIT_USAGE;
-	if (cli_locate("lib/pail/libpailtrace.so", library, sizeof(library), &err) != 0 ||
+	if (find_library(library, sizeof(library), &err) != 0 ||
 	    look_before(argv[0], &w, library, path, sizeof(path), &err) != 0)
 		return cli_fail(argv[0], &err);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);

@@ -183,11 +183,6 @@ static int put_first_meta(struct collect *c, const struct collect_options *o, st
 
 int collect_open(const struct collect_options *o, struct collect **collect, struct err *err)
 {
-	if (strpbrk(o->library_path, " :"))
-		return err_set(err,
-			       "\"%s\" has a space or a colon in its path, which LD_PRELOAD "
-			       "cannot name: install pail elsewhere",
-			       o->library_path);
 	struct collect *c = calloc(1, sizeof(*c));
 	if (!c)
 		return err_set(err, "out of memory");
