@@ -197,6 +197,10 @@ static void check_wrapper(struct patient *p)
 			{"kubectl", true},    {"systemctl", true}, {"systemd-run", true},
 			{"machinectl", true}, {"service", true},   {"ssh", true}};
 	const char *slash = strrchr(p->path, '/'), *name = slash ? slash + 1 : p->path;
+	/* A user's own ./service is none of them: they come with the system. */
+	if (slash != NULL && strncmp(p->path, "/usr/", 5) != 0 &&
+	    strncmp(p->path, "/bin/", 5) != 0 && strncmp(p->path, "/sbin/", 6) != 0)
+		return;
 	for (size_t i = 0; i < sizeof(wrappers) / sizeof(*wrappers); i++) {
 		if (strcmp(name, wrappers[i].name) != 0)
 			continue;
