@@ -23,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TABLE = os.path.join(HERE, "products.csv")
 SECONDS = float(os.environ.get("DEMO_SECONDS", "12"))
 SEED = os.environ.get("DEMO_SEED", "1")
-TARGET = os.environ.get("DEMO_TARGET", "0.005")
+TARGET = os.environ.get("DEMO_TARGET", "0.01")
 CONNECTIONS = 128
 HUNGRY = "hungry"
 HUNGRY_TARGET = "rows=60000"  # as in load/hungry.load and load/rare.load
