@@ -68,9 +68,15 @@ static void why_count(const struct plan_text *t, uint32_t k, struct sentences *s
 		    name, c->count, c->count - 1, c->less_rejected, c->requests,
 		    c->less_clusters, plural(c->less_clusters), c->count,
 		    c->outcome.rejected_503, c->overlap);
+	else if (c->count > t->plan->threads)
+		say(s,
+		    "%s: %u buckets; with %u none of the trace's requests would have found none "
+		    "free either, but the upper end of the interval would be higher; at most %u "
+		    "overlapped",
+		    name, c->count, c->count - 1, c->overlap);
 	else
 		say(s,
-		    "%s: %u bucket%s, the least that %u worker thread%s may have: at most %u "
+		    "%s: %u bucket%s, the least that %u worker thread%s may have; at most %u "
 		    "requests overlapped",
 		    name, c->count, plural(c->count), t->plan->threads,
 		    plural(t->plan->threads), c->overlap);
@@ -183,7 +189,10 @@ static void why_stacks(const struct plan_text *t, struct sentences *s)
 	const struct stacks *k = t->stacks;
 	char peak[UNITS_TEXT_MAX], size[UNITS_TEXT_MAX], lent[UNITS_TEXT_MAX];
 	if (k->peak_bytes == 0) {
-		say(s, "stacks: none were recorded, so %s each is the default",
+		say(s,
+		    "stacks: none seen was deeper than %s, so %s each is enough (half as much again, "
+		    "and 16 KiB, since stacks are measured where the program allocates)",
+		    units_format_size(k->enough_bytes, peak),
 		    units_format_size(t->plan->stack_bytes, size));
 		return;
 	}

@@ -11,8 +11,9 @@
 
 /* What the recorded stacks ask for. */
 struct stacks {
-	uint64_t *by_route;  /* stack to give, or NULL when nothing was recorded */
-	uint64_t peak_bytes; /* highest seen */
+	uint64_t *by_route;    /* stack to give, or NULL when nothing was recorded */
+	uint64_t enough_bytes; /* peaks up to that fit the plan's stack with room to spare */
+	uint64_t peak_bytes;   /* the highest above, or 0 */
 	uint32_t peak_route;
 	uint64_t big_requests; /* peaks above what the plan's stack is safe for */
 	uint32_t big_overlap;  /* most of them at one time */

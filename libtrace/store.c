@@ -214,18 +214,35 @@ int64_t trace_meta_int(struct trace *t, const char *key, int64_t otherwise)
 
 /* -- requests, row by row ------------------------------------------------ */
 
-int trace_requests(struct trace *t, struct trace_cursor **cursor, struct err *err)
+static int cursor_new(struct trace *t, const char *sql, struct trace_cursor **cursor,
+		      struct err *err)
 {
 	struct trace_cursor *c = calloc(1, sizeof(*c));
 	if (!c)
 		return err_set(err, "out of memory reading \"%s\"", t->path);
 	c->trace = t;
-	if (sqlite3_prepare_v2(t->db, "SELECT * FROM request ORDER BY start_ns, id", -1,
-			       &c->statement, NULL) != SQLITE_OK) {
+	if (sqlite3_prepare_v2(t->db, sql, -1, &c->statement, NULL) != SQLITE_OK) {
 		free(c);
 		return store_err(t, err, "reading its requests");
 	}
 	*cursor = c;
+	return 0;
+}
+
+int trace_requests(struct trace *t, struct trace_cursor **cursor, struct err *err)
+{
+	return cursor_new(t, "SELECT * FROM request ORDER BY start_ns, id", cursor, err);
+}
+
+int trace_remarkable(struct trace *t, int64_t stack_above_bytes, struct trace_cursor **cursor,
+		     struct err *err)
+{
+	if (cursor_new(t,
+		       "SELECT * FROM request WHERE stack_peak_bytes > ?1 OR escapes > 0"
+		       " OR incomplete OR confidence = 'ambiguous'",
+		       cursor, err) != 0)
+		return -1;
+	sqlite3_bind_int64((*cursor)->statement, 1, stack_above_bytes);
 	return 0;
 }
 

@@ -11,6 +11,32 @@ static int by_u64(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* Brings the `top` greatest values, and the one below them, to the end
+ * (Hoare's selection): a sort of all would cost more than the simulation. */
+static void select_top(uint64_t *values, size_t count, size_t top)
+{
+	size_t low = 0, high = count - 1, want = count - top - 1;
+	while (low < high) {
+		uint64_t pivot = values[low + (high - low) / 2];
+		size_t i = low, j = high;
+		for (;;) {
+			while (values[i] < pivot)
+				i++;
+			while (values[j] > pivot)
+				j--;
+			if (i >= j)
+				break;
+			uint64_t swap = values[i];
+			values[i++] = values[j];
+			values[j--] = swap;
+		}
+		if (want <= j)
+			high = j;
+		else
+			low = j + 1;
+	}
+}
+
 int tail_fit(const uint64_t *values, size_t count, struct gpd *tail, struct err *err)
 {
 	size_t excesses = count / 20;
@@ -20,8 +46,9 @@ int tail_fit(const uint64_t *values, size_t count, struct gpd *tail, struct err 
 	if (!sorted)
 		return err_set(err, "no memory to sort %zu values", count);
 	memcpy(sorted, values, count * sizeof(*sorted));
-	qsort(sorted, count, sizeof(*sorted), by_u64);
-	const uint64_t *top = sorted + (count - excesses);
+	select_top(sorted, count, excesses);
+	uint64_t *top = sorted + (count - excesses);
+	qsort(top, excesses, sizeof(*top), by_u64);
 	double u = (double)top[-1], k = (double)excesses, a0 = 0, a1 = 0;
 	for (size_t i = 0; i < excesses; i++) {
 		double y = (double)top[i] - u, p = ((double)i + 0.65) / k;
