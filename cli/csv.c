@@ -5,11 +5,40 @@
 #include <stdbool.h>
 #include <string.h>
 
-static const char *const column_name[CSV_COLUMNS] = {
+const char *const csv_column[CSV_COLUMNS] = {
 	[CSV_ARRIVAL] = "arrival_ns",
 	[CSV_SERVICE] = "service_ns",
 	[CSV_NEED] = "need_bytes",
 	[CSV_ROUTE] = "route",
+};
+
+const char *const csv_numbers[CSV_NUMBERS] = {
+	[CSV_NEED_BUMP] = "need_bump_bytes",
+	[CSV_PROCESS] = "process",
+	[CSV_CONNECTION] = "connection",
+	[CSV_SEQUENCE] = "sequence",
+	[CSV_CPU] = "cpu_ns",
+	[CSV_STATUS] = "status",
+	[CSV_BYTES_IN] = "bytes_in",
+	[CSV_BYTES_OUT] = "bytes_out",
+	[CSV_ALLOCATIONS] = "allocations",
+	[CSV_FREES] = "frees",
+	[CSV_REALLOCATIONS] = "reallocations",
+	[CSV_REQUESTED] = "requested_bytes",
+	[CSV_LIVE_PEAK] = "live_peak_bytes",
+	[CSV_LARGEST] = "largest_bytes",
+	[CSV_ESCAPES] = "escapes",
+	[CSV_ESCAPED] = "escaped_bytes",
+	[CSV_FOREIGN_FREES] = "foreign_frees",
+	[CSV_STACK] = "stack_peak_bytes",
+	[CSV_INCOMPLETE] = "incomplete",
+};
+
+const char *const csv_texts[CSV_TEXTS] = {
+	[CSV_METHOD] = "method",
+	[CSV_TARGET] = "target",
+	[CSV_CONFIDENCE] = "confidence",
+	[CSV_ENDED_BY] = "ended_by",
 };
 
 /* -- rows ---------------------------------------------------------------- */
@@ -94,6 +123,24 @@ static bool is_empty(const struct csv *csv)
 
 /* -- requests ------------------------------------------------------------ */
 
+/* The last column of that name, counted from 1; 0 if there is none. */
+static size_t find_column(const struct csv *csv, const char *name)
+{
+	for (size_t i = csv->fields; i > 0; i--)
+		if (str_equal(str_trim(csv->field[i - 1]), str_of(name)))
+			return i;
+	return 0;
+}
+
+static void find_exported(struct csv *csv)
+{
+	csv->exported = find_column(csv, csv_numbers[CSV_NEED_BUMP]) > 0;
+	for (int i = 0; csv->exported && i < CSV_NUMBERS; i++)
+		csv->number_at[i] = find_column(csv, csv_numbers[i]);
+	for (int i = 0; csv->exported && i < CSV_TEXTS; i++)
+		csv->text_at[i] = find_column(csv, csv_texts[i]);
+}
+
 int csv_open(struct csv *csv, FILE *in, const char *name, struct err *err)
 {
 	memset(csv, 0, sizeof(*csv));
@@ -119,25 +166,28 @@ int csv_open(struct csv *csv, FILE *in, const char *name, struct err *err)
 	for (int c = 0; c < CSV_COLUMNS; c++) {
 		size_t found = 0;
 		for (size_t i = 0; i < csv->fields; i++)
-			if (str_equal(str_trim(csv->field[i]), str_of(column_name[c]))) {
+			if (str_equal(str_trim(csv->field[i]), str_of(csv_column[c]))) {
 				csv->at[c] = i;
 				found++;
 			}
 		if (found != 1) {
 			err_set(err, "%s:%" PRIu64 ":1: the header line has %s column \"%s\"",
 				name, csv->line, found == 0 ? "no" : "more than one",
-				column_name[c]);
+				csv_column[c]);
 			csv_close(csv);
 			return -1;
 		}
 	}
+	find_exported(csv);
 	return 0;
 }
 
-static int take_number(struct csv *csv, enum csv_column column, int64_t *value, struct err *err)
+/* `at` counts from 0. */
+static int take_number(struct csv *csv, size_t at, const char *name, int64_t *value,
+		       struct err *err)
 {
-	struct str text = str_trim(csv->field[csv->at[column]]);
-	size_t field = csv->at[column] + 1;
+	struct str text = str_trim(csv->field[at]);
+	size_t field = at + 1;
 	uint64_t number = 0;
 	char what[160];
 	bool good = text.length > 0;
@@ -147,17 +197,32 @@ static int take_number(struct csv *csv, enum csv_column column, int64_t *value, 
 		if (good &&
 		    (__builtin_mul_overflow(number, 10, &number) ||
 		     __builtin_add_overflow(number, digit, &number) || number > INT64_MAX)) {
-			snprintf(what, sizeof(what), "%s is too large", column_name[column]);
+			snprintf(what, sizeof(what), "%s is too large", name);
 			return bad_row(csv, err, field, what);
 		}
 	}
 	if (!good) {
-		snprintf(what, sizeof(what), "%s is no whole number: \"%.*s\"",
-			 column_name[column], (int)(text.length < 64 ? text.length : 64),
-			 text.bytes);
+		snprintf(what, sizeof(what), "%s is no whole number: \"%.*s\"", name,
+			 (int)(text.length < 64 ? text.length : 64), text.bytes);
 		return bad_row(csv, err, field, what);
 	}
 	*value = (int64_t)number;
+	return 0;
+}
+
+static int take_exported(struct csv *csv, struct csv_request *request, struct err *err)
+{
+	request->exported = true;
+	for (int i = 0; i < CSV_NUMBERS; i++) {
+		size_t at = csv->number_at[i];
+		request->number[i] = -1;
+		if (at > 0 && str_trim(csv->field[at - 1]).length > 0 &&
+		    take_number(csv, at - 1, csv_numbers[i], &request->number[i], err) != 0)
+			return -1;
+	}
+	for (int i = 0; i < CSV_TEXTS; i++)
+		request->text[i] = csv->text_at[i] > 0 ? csv->field[csv->text_at[i] - 1]
+						       : (struct str){"", 0};
 	return 0;
 }
 
@@ -175,15 +240,20 @@ int csv_next(struct csv *csv, struct csv_request *request, struct err *err)
 			 csv->fields, csv->header_fields);
 		return bad_row(csv, err, csv->fields, what);
 	}
-	if (take_number(csv, CSV_ARRIVAL, &request->arrival_ns, err) != 0 ||
-	    take_number(csv, CSV_SERVICE, &request->service_ns, err) != 0 ||
-	    take_number(csv, CSV_NEED, &request->need_bytes, err) != 0)
-		return -1;
+	int64_t *const required[] = {
+		[CSV_ARRIVAL] = &request->arrival_ns,
+		[CSV_SERVICE] = &request->service_ns,
+		[CSV_NEED] = &request->need_bytes,
+	};
+	for (int c = CSV_ARRIVAL; c <= CSV_NEED; c++)
+		if (take_number(csv, csv->at[c], csv_column[c], required[c], err) != 0)
+			return -1;
 	if (request->service_ns > INT64_MAX - request->arrival_ns)
 		return bad_row(csv, err, csv->at[CSV_SERVICE] + 1,
 			       "arrival_ns + service_ns is too large");
 	request->route = csv->field[csv->at[CSV_ROUTE]];
-	return 1;
+	request->exported = false;
+	return csv->exported && take_exported(csv, request, err) != 0 ? -1 : 1;
 }
 
 void csv_close(struct csv *csv)

@@ -2,7 +2,8 @@
 /* pail import: a trace of what others recorded. */
 #include "cli/cli.h"
 
-#include "cli/csv.h"
+#include "base/replay.h"
+#include "cli/importer.h"
 #include "libtrace/trace.h"
 
 #include <argp.h>
@@ -16,12 +17,27 @@
 
 enum { KEY_FORMAT = 256, PROGRESS_ROWS = 1 << 17 };
 
+static const struct format {
+	const char *name;
+	import_open *open;
+	bool many; /* a file is one request, so there may be several */
+} formats[] = {
+	{"csv", import_csv_open, false},
+	{"rep", import_rep_open, true},
+	{"mtrace", import_mtrace_open, false},
+	{"log", import_log_open, false},
+};
+enum { FORMATS = sizeof(formats) / sizeof(*formats) };
+
 struct words {
-	const char *format, *output, *input;
+	const struct format *format;
+	const char *output;
+	char **inputs;
+	int input_count;
 };
 
 static const struct argp_option options[] = {
-	{"format", KEY_FORMAT, "csv", 0, "what FILE is", 0},
+	{"format", KEY_FORMAT, "csv|rep|mtrace|log", 0, "what FILE is", 0},
 	{"output", 'o', "TRACE", 0, "the trace to write", 0},
 	{0}};
 
@@ -30,23 +46,28 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	struct words *w = state->input;
 	switch (key) {
 	case KEY_FORMAT:
-		if (strcmp(text, "csv") != 0)
-			argp_error(state, "--format is csv, not '%s'", text);
-		w->format = text;
+		w->format = NULL;
+		for (int i = 0; i < FORMATS; i++)
+			if (strcmp(text, formats[i].name) == 0)
+				w->format = &formats[i];
+		if (!w->format)
+			argp_error(state, "--format is csv, rep, mtrace or log, not '%s'",
+				   text);
 		break;
 	case 'o': w->output = text; break;
-	case ARGP_KEY_ARG:
-		if (w->input)
-			argp_error(state, "'%s' is one file too many", text);
-		w->input = text;
+	case ARGP_KEY_ARGS:
+		w->inputs = state->argv + state->next;
+		w->input_count = state->argc - state->next;
 		break;
 	case ARGP_KEY_END:
-		if (!w->input)
+		if (!w->inputs)
 			argp_error(state, "wants a file to read ('-' for standard input)");
 		if (!w->format)
-			argp_error(state, "wants --format csv");
+			argp_error(state, "wants --format csv, rep, mtrace or log");
 		if (!w->output)
 			argp_error(state, "wants -o TRACE to write");
+		if (w->input_count > 1 && !w->format->many)
+			argp_error(state, "'%s' is one file too many", w->inputs[1]);
 		break;
 	default: return ARGP_ERR_UNKNOWN;
 	}
@@ -56,11 +77,13 @@ static error_t parse(int key, char *text, struct argp_state *state)
 static const struct argp argp = {
 	options,
 	parse,
-	"FILE",
+	"FILE...",
 	"Makes a trace of requests that something else recorded.\v"
 	"csv: a header line that names the columns arrival_ns, service_ns, need_bytes and route,"
-	" in any order; others are ignored. Times are whole nanoseconds from any beginning. Nothing"
-	" is written if any row is bad.",
+	" in any order; others are ignored. Times are whole nanoseconds from any beginning."
+	" rep: traces of the CS:APP malloc lab, each file a request. mtrace: what glibc's"
+	" mtrace(3) writes. log: what pail serve --log writes. Nothing is written if any line is"
+	" bad.",
 	NULL,
 	NULL,
 	NULL};
@@ -72,88 +95,88 @@ static void interrupt(int sig)
 	interrupted = sig;
 }
 
-/* "GET /x" -> method and target, as a recording has them. */
-static void fill(struct trace_request *r, const struct csv_request *row)
+struct import {
+	const struct words *words;
+	struct trace *trace;
+	struct replay replay; /* span_bytes 0 until it is needed */
+	int64_t rows, first_ns, last_ns;
+	int64_t start_unix_ns, lost, refused;
+	bool events;
+};
+
+/* The needs of a list of allocations, by the server's own allocator. */
+static int measure(struct import *in, struct import_item *item, struct err *err)
 {
-	struct str method, target;
-	*r = (struct trace_request){
-		.start_ns = row->arrival_ns,
-		.end_ns = row->arrival_ns + row->service_ns,
-		.cpu_ns = -1,
-		.route = row->route,
-		.status = -1,
-		.need_bump_bytes = row->need_bytes,
-		.need_reuse_bytes = row->need_bytes,
-		.confidence = TRACE_EXACT,
-		.ended_by = STR("response"),
-	};
-	if (str_cut(row->route, ' ', &method, &target)) {
-		r->method = method;
-		r->target = target;
-	}
+	struct replay_need bump, reuse;
+	if (in->replay.span_bytes == 0 && replay_init(&in->replay, ARENA_BUMP_BYTES_MAX) != 0)
+		return err_errno(err, "cannot reserve address space to measure needs");
+	if (replay_run(&in->replay, item->ops, item->count, ARENA_BUMP, &bump) != 0 ||
+	    replay_run(&in->replay, item->ops, item->count, ARENA_REUSE, &reuse) != 0)
+		return err_errno(err, "cannot measure request %" PRId64, in->rows + 1);
+	struct trace_request *r = &item->request;
+	r->need_bump_bytes = (int64_t)bump.need_bytes;
+	r->need_reuse_bytes = (int64_t)reuse.need_bytes;
+	r->requested_bytes = (int64_t)bump.requested_bytes;
+	r->live_peak_bytes = (int64_t)bump.live_peak_bytes;
+	r->largest_bytes = (int64_t)bump.largest_bytes;
+	in->events = true;
+	return 0;
 }
 
-static int copy(struct csv *csv, struct trace *trace, int64_t *rows, struct err *err)
+static int copy(struct import *in, struct importer *from, struct err *err)
 {
-	struct csv_request row;
-	int64_t first = INT64_MAX, last = 0;
+	struct import_item item;
 	bool progress = isatty(STDERR_FILENO);
 	int got;
-	*rows = 0;
-	while ((got = csv_next(csv, &row, err)) == 1) {
-		struct trace_request r;
-		fill(&r, &row);
-		if (trace_put_request(trace, &r, NULL, 0, NULL, err) != 0)
+	while ((got = from->next(from->state, &item, err)) == 1) {
+		struct trace_request *r = &item.request;
+		if (item.ops && measure(in, &item, err) != 0)
 			return -1;
-		first = r.start_ns < first ? r.start_ns : first;
-		last = r.end_ns > last ? r.end_ns : last;
-		if (++*rows % PROGRESS_ROWS == 0 && progress)
-			fprintf(stderr, "\r\033[K%" PRId64 " rows", *rows);
+		if (trace_put_request(in->trace, r, item.ops, item.count, NULL, err) != 0)
+			return -1;
+		in->first_ns = r->start_ns < in->first_ns ? r->start_ns : in->first_ns;
+		in->last_ns = r->end_ns > in->last_ns ? r->end_ns : in->last_ns;
+		if (++in->rows % PROGRESS_ROWS == 0 && progress)
+			fprintf(stderr, "\r\033[K%" PRId64 " rows", in->rows);
 		if (interrupted)
 			return err_set(err,
 				       "interrupted after %" PRId64 " rows: nothing is written",
-				       *rows);
+				       in->rows);
 	}
 	if (progress)
 		fprintf(stderr, "\r\033[K");
-	char span[32];
-	snprintf(span, sizeof(span), "%" PRId64, *rows > 0 ? last - first : 0);
-	return got == 0 ? trace_put_meta(trace, "span_ns", span, err) : -1;
+	return got;
 }
 
-static int put_meta(struct trace *trace, const struct words *w, struct err *err)
+static int put_number(struct trace *trace, const char *key, int64_t value, struct err *err)
 {
+	char text[32];
+	snprintf(text, sizeof(text), "%" PRId64, value);
+	return trace_put_meta(trace, key, text, err);
+}
+
+static int put_meta(struct import *in, struct err *err)
+{
+	struct trace *t = in->trace;
 	struct buf command;
 	buf_init(&command);
-	buf_printf(&command, "import of %s", w->input);
-	int rc = trace_put_meta(trace, "pail_version", PAIL_VERSION, err) != 0 ||
-				 trace_put_meta(trace, "command", buf_text(&command), err) !=
-					 0 ||
-				 trace_put_meta(trace, "detail", "summary", err) != 0 ||
-				 trace_put_meta(trace, "complete", "1", err) != 0
-			 ? -1
-			 : 0;
+	buf_append_str(&command, "import of");
+	for (int i = 0; i < in->words->input_count; i++)
+		buf_printf(&command, " %s", in->words->inputs[i]);
+	int rc = trace_put_meta(t, "pail_version", PAIL_VERSION, err);
+	if (rc == 0)
+		rc = trace_put_meta(t, "command", buf_text(&command), err);
 	buf_release(&command);
-	return rc;
-}
-
-static int import(const struct words *w, FILE *in, int64_t *rows, struct err *err)
-{
-	struct csv csv;
-	struct trace *trace;
-	if (csv_open(&csv, in, w->input, err) != 0)
-		return -1;
-	int rc = trace_create(w->output, &trace, err);
-	if (rc == 0) {
-		rc = copy(&csv, trace, rows, err);
-		if (rc == 0)
-			rc = put_meta(trace, w, err);
-		if (rc == 0)
-			rc = trace_commit(trace, err);
-		trace_close(trace);
-	}
-	csv_close(&csv);
-	return rc;
+	if (rc == 0)
+		rc = trace_put_meta(t, "detail", in->events ? "events" : "summary", err);
+	if (rc == 0)
+		rc = put_number(t, "span_ns", in->rows > 0 ? in->last_ns - in->first_ns : 0,
+				err);
+	if (rc == 0 && in->start_unix_ns > 0)
+		rc = put_number(t, "start_unix_ns", in->start_unix_ns, err);
+	if (rc == 0 && in->lost > 0)
+		rc = put_number(t, "lost_requests", in->lost, err);
+	return rc == 0 ? trace_put_meta(t, "complete", "1", err) : -1;
 }
 
 static FILE *open_input(const char *path, struct err *err)
@@ -172,24 +195,63 @@ static FILE *open_input(const char *path, struct err *err)
 	return in;
 }
 
+static int import_file(struct import *in, const char *path, struct err *err)
+{
+	struct importer from = {0};
+	FILE *file = open_input(path, err);
+	if (!file)
+		return -1;
+	int rc = in->words->format->open(&from, file, path, err);
+	/* The output is begun when the first input is known to be what it should. */
+	if (rc == 0 && !in->trace)
+		rc = trace_create(in->words->output, &in->trace, err);
+	if (rc == 0)
+		rc = copy(in, &from, err);
+	in->start_unix_ns = from.start_unix_ns;
+	in->lost += from.lost_requests;
+	in->refused += from.refused;
+	import_close(&from);
+	if (file != stdin)
+		fclose(file);
+	return rc;
+}
+
+static int import(struct import *in, struct err *err)
+{
+	int rc = 0;
+	for (int i = 0; i < in->words->input_count && rc == 0; i++)
+		rc = import_file(in, in->words->inputs[i], err);
+	if (rc == 0)
+		rc = put_meta(in, err);
+	if (rc == 0)
+		rc = trace_commit(in->trace, err);
+	trace_close(in->trace);
+	if (in->replay.span_bytes > 0)
+		replay_release(&in->replay);
+	return rc;
+}
+
 int cmd_import(int argc, char **argv)
 {
 	struct words w = {0};
 	struct err err = {0};
-	int64_t rows = 0;
 	if (cli_argp_parse(&argp, argc, argv, 0, &w) != 0)
 		return EXIT_USAGE;
-	FILE *in = open_input(w.input, &err);
-	if (!in)
-		return cli_fail(argv[0], &err);
 	struct sigaction action = {.sa_handler = interrupt};
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
-	int rc = import(&w, in, &rows, &err);
-	if (in != stdin)
-		fclose(in);
-	if (rc != 0)
+	struct import in = {.words = &w, .first_ns = INT64_MAX};
+	if (import(&in, &err) != 0)
 		return cli_fail(argv[0], &err);
-	fprintf(stderr, "%s: %" PRId64 " requests in \"%s\"\n", argv[0], rows, w.output);
+	fprintf(stderr, "%s: %" PRId64 " requests in \"%s\"\n", argv[0], in.rows, w.output);
+	if (in.refused > 0)
+		fprintf(stderr,
+			"%s: %" PRId64
+			" of them found no bucket: their need and service are not"
+			" known, so a plan from this trace is for less than the traffic\n",
+			argv[0], in.refused);
+	if (in.lost > 0)
+		fprintf(stderr, "%s: %" PRId64 " lines were dropped by the server itself\n",
+			argv[0], in.lost);
 	return EXIT_DONE;
 }
