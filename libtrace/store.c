@@ -229,7 +229,8 @@ static int cursor_new(struct trace *t, const char *sql, struct trace_cursor **cu
 	return 0;
 }
 
-int trace_requests(struct trace *t, struct trace_cursor **cursor, struct err *err)
+static int open_cursor(struct trace *t, const char *sql, struct trace_cursor **cursor,
+		       struct err *err)
 {
 	return cursor_new(t, "SELECT * FROM request ORDER BY start_ns, id", cursor, err);
 }

@@ -62,6 +62,8 @@ int64_t trace_meta_int(struct trace *trace, const char *key, int64_t otherwise);
 /* Iterates the requests in order of (start_ns, id): 1 item, 0 end, -1 error. */
 struct trace_cursor;
 int trace_requests(struct trace *trace, struct trace_cursor **cursor, struct err *err);
+/* The same in the order in which they were stored: by id. */
+int trace_requests_stored(struct trace *trace, struct trace_cursor **cursor, struct err *err);
 /* The same for those requests alone that used more stack than that, let memory
  * escape, could not be told apart or lost events; in order of id. Quick where
  * they are few. */
