@@ -11,8 +11,14 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 static void forget_of(struct pail_request *r, enum stream_kind kind, const void *pointer,
@@ -112,6 +118,17 @@ OPENS_FILE(open_memstream, (char **bytes, size_t *size), bytes, size)
 OPENS_DESCRIPTOR(creat, (const char *path, mode_t mode), path, mode)
 OPENS_DESCRIPTOR(socket, (int domain, int type, int protocol), domain, type, protocol)
 OPENS_DESCRIPTOR(dup, (int fd_old), fd_old)
+OPENS_DESCRIPTOR(eventfd, (unsigned value, int flags), value, flags)
+OPENS_DESCRIPTOR(epoll_create, (int size), size)
+OPENS_DESCRIPTOR(epoll_create1, (int flags), flags)
+OPENS_DESCRIPTOR(timerfd_create, (clockid_t clock, int flags), clock, flags)
+OPENS_DESCRIPTOR(signalfd, (int fd_old, const sigset_t *set, int flags), fd_old, set, flags)
+OPENS_DESCRIPTOR(inotify_init, (void), )
+OPENS_DESCRIPTOR(inotify_init1, (int flags), flags)
+OPENS_DESCRIPTOR(mkstemp, (char *path), path)
+OPENS_DESCRIPTOR(mkstemp64, (char *path), path)
+OPENS_DESCRIPTOR(mkostemp, (char *path, int flags), path, flags)
+OPENS_DESCRIPTOR(mkostemp64, (char *path, int flags), path, flags)
 OPENS_DESCRIPTOR(accept, (int fd_old, struct sockaddr *address, socklen_t *length), fd_old,
 		 address, length)
 OPENS_DESCRIPTOR(accept4, (int fd_old, struct sockaddr *address, socklen_t *length, int flags),
@@ -209,6 +226,15 @@ int pipe2(int ends[2], int flags)
 {
 	NEXT(pipe2);
 	int result = next(ends, flags);
+	for (int i = 0; i < 2 && result == 0; i++)
+		note(STREAM_DESCRIPTOR, NULL, ends[i]);
+	return result;
+}
+
+int socketpair(int domain, int type, int protocol, int ends[2])
+{
+	NEXT(socketpair);
+	int result = next(domain, type, protocol, ends);
 	for (int i = 0; i < 2 && result == 0; i++)
 		note(STREAM_DESCRIPTOR, NULL, ends[i]);
 	return result;
