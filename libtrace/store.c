@@ -229,10 +229,14 @@ static int cursor_new(struct trace *t, const char *sql, struct trace_cursor **cu
 	return 0;
 }
 
-static int open_cursor(struct trace *t, const char *sql, struct trace_cursor **cursor,
-		       struct err *err)
+int trace_requests(struct trace *t, struct trace_cursor **cursor, struct err *err)
 {
 	return cursor_new(t, "SELECT * FROM request ORDER BY start_ns, id", cursor, err);
+}
+
+int trace_requests_stored(struct trace *t, struct trace_cursor **cursor, struct err *err)
+{
+	return cursor_new(t, "SELECT * FROM request ORDER BY id", cursor, err);
 }
 
 int trace_remarkable(struct trace *t, int64_t stack_above_bytes, struct trace_cursor **cursor,
