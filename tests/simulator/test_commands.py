@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""pail simulate, plan, combine and calc as a user runs them, on an invented
+trace: what they print adds up, and each way to be wrong has its exit code and
+one line that says what to do."""
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BUILD = os.environ["PAIL_BUILD"]
+PAIL = os.path.join(BUILD, "bin", "pail")
+MAKE = os.path.join(BUILD, "tests", "simulator", "make_trace")
+
+
+class Commands(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        subprocess.run([MAKE, cls.path("t.db"), "5000", "10", "1"], check=True)
+
+    @classmethod
+    def path(cls, name):
+        return os.path.join(cls.folder.name, name)
+
+    def run_pail(self, *words, code=0):
+        done = subprocess.run([PAIL, *words], capture_output=True, text=True, check=False, cwd=self.folder.name)
+        self.assertEqual(done.returncode, code, f"pail {' '.join(words)}: {done.stderr}")
+        if code in (2, 3):
+            self.assertEqual(done.stdout, "")
+            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+            self.assertTrue(done.stderr.startswith(f"pail {words[0]}: "), done.stderr)
+        return done
+
+    def simulate(self, *words):
+        return json.loads(self.run_pail("simulate", "t.db", "--json", *words).stdout)
+
+    def test_simulate_gives_every_candidate_and_more_memory_refuses_less(self):
+        result = self.simulate("--size", "64K,148K,4M", "--count", "10,20,30")
+        self.assertEqual(result["schema"], "pail.simulate/1")
+        self.assertEqual(result["trace"]["requests"], 5000)
+        by = {(c["size"], c["count"]): c for c in result["candidates"]}
+        self.assertEqual(sorted(by), [(s, n) for s in (65536, 151552, 4194304) for n in (10, 20, 30)])
+        for c in by.values():
+            self.assertEqual(c["offered"], 5000)
+            rejected = c["rejected_500"] + c["rejected_503"]
+            self.assertEqual(c["rejection_rate"], rejected / 5000)
+            self.assertLessEqual(c["rate_low"], c["rejection_rate"])
+            self.assertGreaterEqual(c["rate_high"], c["rejection_rate"])
+        for size in (65536, 151552, 4194304):
+            self.assertGreater(by[size, 10]["rejected_503"], by[size, 20]["rejected_503"])
+            self.assertLess(by[size, 10]["bound_bytes"], by[size, 20]["bound_bytes"])
+        self.assertEqual(by[4194304, 30]["rejection_rate"], 0)
+        self.assertGreater(by[4194304, 30]["rate_high"], 0)
+
+    def test_simulate_by_route_adds_up(self):
+        for queue in ((), ("--queue", "4", "--wait", "20ms")):
+            for c in self.simulate("--size", "64K", "--count", "12,20", "--by-route", *queue)["candidates"]:
+                for key in ("offered", "rejected_500", "rejected_503"):
+                    self.assertEqual(sum(r[key] for r in c["routes"]), c[key])
+
+    def test_simulate_csv_and_json_are_the_same_numbers(self):
+        words = ("--size", "64K,148K", "--count", "12,20", "--queue", "3", "--wait", "10ms")
+        rows = list(csv.DictReader(io.StringIO(self.run_pail("simulate", "t.db", "--csv", *words).stdout)))
+        for row, candidate in zip(rows, self.simulate(*words)["candidates"], strict=True):
+            for key, value in row.items():
+                self.assertEqual(float(value), candidate[key], key)
+
+    def test_threads_do_not_change_a_byte(self):
+        words = ("simulate", "t.db", "--json", "--load", "7.5", "--by-route")
+        self.assertEqual(self.run_pail(*words, "--threads", "1").stdout, self.run_pail(*words, "--threads", "5").stdout)
+
+    def test_a_queue_serves_more_and_waits(self):
+        alone = self.simulate("--size", "148K", "--count", "12")["candidates"][0]
+        queue = self.simulate("--size", "148K", "--count", "12", "--queue", "20", "--wait", "1s")["candidates"][0]
+        self.assertLess(queue["rejected_503"], alone["rejected_503"])
+        self.assertGreater(queue["wait_ns_p99"], 0)
+        self.assertLessEqual(queue["wait_ns_p99"], 10**9)
+
+    def test_what_if_makes_it_worse(self):
+        words = ("--size", "148K", "--count", "22")
+        usual = self.simulate(*words)["candidates"][0]["rejection_rate"]
+        for overlay in (("--inflate", "route=/lookup,service=3"), ("--burst", "50"), ("--maximal", "0.02"), ("--load", "1.5")):
+            self.assertGreater(self.simulate(*words, *overlay)["candidates"][0]["rejection_rate"], usual, overlay)
+
+    def test_shards_join_to_the_same_bytes(self):
+        words = ("--size", "16K,148K", "--count", "10,12,14,16,18", "--queue", "4", "--wait", "20ms")
+        for i in (1, 2, 3):
+            part = self.run_pail("simulate", "t.db", *words, "--shard", f"{i}/3").stdout
+            self.assertLess(len(part), 4096)
+            with open(self.path(f"part{i}"), "w", encoding="utf-8") as file:
+                file.write(part)
+        whole = self.run_pail("simulate", "t.db", *words, "--json").stdout
+        self.assertEqual(self.run_pail("combine", "part2", "part3", "part1", "--json").stdout, whole)
+        self.assertIn("missing", self.run_pail("combine", "part1", "part2", code=3).stderr)
+        self.assertIn("twice", self.run_pail("combine", "part1", "part1", code=3).stderr)
+        with open(self.path("part1"), encoding="utf-8") as file:
+            text = file.read()
+        with open(self.path("cut"), "w", encoding="utf-8") as file:
+            file.write(text[: len(text) // 2])
+        self.assertIn("cut short", self.run_pail("combine", "cut", "part2", "part3", code=3).stderr)
+
+    def test_a_plan_is_what_simulate_and_the_server_say_of_it(self):
+        for extra in ((), ("--classes", "3"), ("--queue", "8", "--wait", "30ms")):
+            with self.subTest(extra=extra):
+                plan = json.loads(self.run_pail("plan", "t.db", "--target", "1e-2", "-o", "p.conf", "--json", *extra).stdout)
+                self.assertEqual(plan["schema"], "pail.plan/1")
+                self.assertEqual(plan["verdict"], "met")
+                chosen = plan["chosen"]
+                self.assertLessEqual(chosen["rate_high"], 1e-2)
+                whole = json.loads(self.run_pail("simulate", "t.db", "--plan", "p.conf", "--json").stdout)["candidates"][0]
+                self.assertEqual(whole["bound_bytes"], chosen["bound_bytes"])
+                self.assertAlmostEqual(whole["rejection_rate"], chosen["rejection_rate"], places=12)
+                bounds = [p["bound_bytes"] for p in plan["pareto"]]
+                self.assertEqual(bounds, sorted(bounds))
+                self.assertGreater(len(plan["why"]), 3)
+
+    def test_too_little_data_is_a_no_that_says_how_much_is_missing(self):
+        done = self.run_pail("plan", "t.db", "--target", "1e-5", "-o", "no.conf", code=1)
+        self.assertIn("requests are needed", done.stdout.replace("\n  ", " "))
+        self.assertFalse(os.path.exists(self.path("no.conf")))
+        self.run_pail("plan", "t.db", "--target", "1e-5", "--provisional", "-o", "yes.conf")
+        with open(self.path("yes.conf"), encoding="utf-8") as file:
+            self.assertIn("not enough data", file.read())
+
+    def test_a_memory_limit_is_a_gate_or_asks_for_the_best(self):
+        self.run_pail("plan", "t.db", "--target", "1e-2", "--max-memory", "136M", code=1)
+        best = json.loads(self.run_pail("plan", "t.db", "--max-memory", "136M", "--json").stdout)
+        self.assertLessEqual(best["chosen"]["bound_bytes"], 136 << 20)
+
+    def test_a_certificate_holds_until_it_is_tampered_with(self):
+        self.run_pail("plan", "t.db", "--target", "1e-2", "--certificate", "c.txt")
+        self.assertIn("requests overlap", self.run_pail("plan", "t.db", "--check", "c.txt").stdout)
+        with open(self.path("c.txt"), encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        first = next(i for i, line in enumerate(lines) if line.startswith("request "))
+        forgeries = {
+            "names another number": lines[:first] + lines[first + 1 :],
+            "named twice": lines[:first] + [lines[first + 1]] + lines[first + 1 :],
+            "other times": lines[:first] + [lines[first] + "0"] + lines[first + 1 :],
+            "no such request": lines[:first] + ["request 999999 1 2"] + lines[first + 1 :],
+            "another trace": [lines[0], "trace 00"] + lines[2:],
+        }
+        for what, forged in forgeries.items():
+            with open(self.path("forged.txt"), "w", encoding="utf-8") as file:
+                file.write("\n".join(forged) + "\n")
+            self.assertIn(what, self.run_pail("plan", "t.db", "--check", "forged.txt", code=1).stdout)
+
+    def test_calc_prints_the_known_values(self):
+        self.assertEqual(float(self.run_pail("calc", "erlang-b", "--load", "10", "--servers", "10").stdout), 0.21458234310734733)
+        self.assertEqual(self.run_pail("calc", "erlang-b-servers", "--load", "50", "--target", "1e-4").stdout, "77\n")
+        both = json.loads(self.run_pail("calc", "engset", "--sources", "20", "--servers", "5", "--per-source", "0.3", "--json").stdout)
+        self.assertEqual(both["schema"], "pail.calc/1")
+        self.assertEqual(sorted(both["value"]), ["call", "time"])
+        self.assertEqual(both["inputs"], {"servers": 5, "sources": 20, "per-source": 0.3})
+
+    def test_wrong_words_are_told_in_a_line(self):
+        for words in (
+            ("calc", "erlang-z"),
+            ("calc", "erlang-b", "--load", "1"),
+            ("calc", "erlang-b", "--load", "-1", "--servers", "2"),
+            ("calc", "erlang-b", "--load", "1", "--servers", "2", "--mu", "3"),
+            ("calc", "erlang-c", "--load", "9", "--servers", "2"),
+            ("calc", "kaufman-roberts", "--capacity", "5", "--classes", "1"),
+            ("simulate", "t.db", "--size", "0"),
+            ("simulate", "t.db", "--count", "0"),
+            ("simulate", "t.db", "--size", "1Q"),
+            ("simulate", "t.db", "--load", "0"),
+            ("simulate", "t.db", "--policy", "lazy"),
+            ("simulate", "t.db", "--shard", "4/3"),
+            ("simulate", "t.db", "--oversize", "early", "--queue", "2"),
+            ("simulate", "t.db", "--inflate", "route=/nowhere"),
+            ("simulate", "t.db", "--inflate", "speed=2"),
+            ("simulate", "t.db", "--overflow"),
+            ("plan", "t.db", "--target", "2"),
+            ("plan", "t.db", "--classes", "99"),
+            ("plan", "t.db", "--classes", "2", "--queue", "2"),
+        ):
+            with self.subTest(words=words):
+                self.run_pail(*words, code=2)
+        for words in (
+            ("simulate", "none.db"),
+            ("plan", "none.db"),
+            ("combine", "none"),
+            ("simulate", "t.db", "-c", "none.conf"),
+            ("plan", "t.db", "--target", "1e-2", "-o", "no/folder/p.conf"),
+            ("plan", "t.db", "--check", "none"),
+        ):
+            with self.subTest(words=words):
+                self.assertEqual(self.run_pail_bad(words), 3)
+
+    def run_pail_bad(self, words):
+        done = subprocess.run([PAIL, *words], capture_output=True, text=True, check=False, cwd=self.folder.name)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        return done.returncode
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv)
