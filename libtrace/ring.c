@@ -56,6 +56,8 @@ struct ring {
 	uint64_t start_ticks, ns_per_tick_32; /* scaled by 2^32 */
 	uint64_t start_ns, last_reap_ns;
 	uint32_t wake_after;
+	uint32_t stack_entries; /* ours: what lies in the region may be overwritten */
+	uint64_t stacks_offset;
 	struct ring_stats stats;
 	ring_callback *callback;
 	void *context;
@@ -125,6 +127,8 @@ int ring_create(const struct ring_options *options, struct ring **result, struct
 		return err_errno(err, "cannot make room for the recorder's tables");
 	}
 	ring->stats.chunks = count;
+	ring->stack_entries = ring->region->stack_entries;
+	ring->stacks_offset = ring->region->stacks_offset;
 	/* Often enough that writers reuse memory which is still in a cache. */
 	ring->wake_after = count / 4 < 128 ? (uint32_t)count / 4 : 128;
 	ring->start_ns = monotonic_ns();
@@ -400,12 +404,23 @@ static void chunk_run(struct ring *ring, struct source *source, uint64_t until)
 			bytes = 8;
 			event.size_bytes = 0;
 			event.align_log2 = 0;
+			event.stack = 0;
 		} else if (kind == EVENT_ALLOC || kind == EVENT_REALLOC_END) {
 			bytes = 16;
 			if (left < bytes)
 				goto corrupt;
 			event.align_log2 = (uint8_t)(words[1] >> 56);
 			event.size_bytes = words[1] & (~UINT64_C(0) >> 8);
+			event.stack = 0;
+		} else if (kind == EVENT_ALLOC_AT || kind == EVENT_REALLOC_END_AT) {
+			bytes = 16;
+			if (left < bytes)
+				goto corrupt;
+			event.kind = kind == EVENT_ALLOC_AT ? EVENT_ALLOC : EVENT_REALLOC_END;
+			event.align_log2 = (uint8_t)(event.flags / EVENT_ALIGN);
+			event.flags %= EVENT_ALIGN;
+			event.size_bytes = words[1] & ((UINT64_C(1) << EVENT_SIZE_BITS) - 1);
+			event.stack = (uint32_t)(words[1] >> EVENT_SIZE_BITS);
 		} else {
 			if (left < 16 || (kind != EVENT_TIME && left < EVENT_LONG_BYTES))
 				goto corrupt;
@@ -421,6 +436,7 @@ static void chunk_run(struct ring *ring, struct source *source, uint64_t until)
 			at += (uint32_t)bytes;
 			event.size_bytes = 0;
 			event.align_log2 = 0;
+			event.stack = 0;
 			if (kind != EVENT_TIME) {
 				decode_long(ring, stream, words, &event);
 				count++;
@@ -611,6 +627,10 @@ void ring_stats(const struct ring *ring, struct ring_stats *stats)
 	stats->dropped = atomic_load(&ring->region->dropped);
 	stats->waits = atomic_load(&ring->region->waits);
 	stats->wait_ns = atomic_load(&ring->region->wait_ns);
+	stats->stack_entries = atomic_load(&ring->region->stacks_used);
+	stats->stack_room = ring->region->stack_entries;
+	stats->stacks_lost = atomic_load(&ring->region->stacks_lost);
+	stats->stacks_blind = atomic_load(&ring->region->stacks_blind);
 }
 
 uint64_t ring_dropped(const struct ring *ring, uint32_t process)
@@ -634,5 +654,48 @@ bool ring_piece(const struct ring_event *event, size_t *at, uint32_t *offset, st
 	bytes->bytes = event->payload.bytes + *at + sizeof(piece);
 	bytes->length = piece.bytes;
 	*at += sizeof(piece) + ((piece.bytes + 7) & ~(size_t)7);
+	return true;
+}
+
+/* -- stacks ------------------------------------------------------------------------------ */
+
+bool ring_frame(const struct ring *ring, uint32_t stack, struct ring_frame *frame)
+{
+	const struct region *region = ring->region;
+
+	if (stack == 0 || stack >= ring->stack_entries)
+		return false;
+	const struct stack_entry *entry =
+		(const void *)((const unsigned char *)region + ring->stacks_offset +
+			       stack * sizeof(*entry));
+	uint64_t address = atomic_load_explicit(&entry->address, memory_order_relaxed);
+	uint32_t outer = atomic_load_explicit(&entry->outer, memory_order_acquire);
+	if (!address || !outer)
+		return false;
+	*frame = (struct ring_frame){.address = address & EVENT_VALUE_MASK,
+				     .exact = (address & ENTRY_EXACT) != 0};
+	if (outer & ENTRY_ROOT) {
+		frame->map = outer & ENTRY_MAP;
+		frame->cut = (outer & ENTRY_CUT) != 0;
+	} else {
+		frame->outer = outer;
+	}
+	return true;
+}
+
+bool ring_module(const struct ring_event *event, struct ring_module *module)
+{
+	const char *bytes = event->payload.bytes;
+	size_t head = 8 + EVENT_BUILD_ID_BYTES, id = event->b & 0xffffffff;
+
+	if (event->kind != EVENT_MODULE || event->payload.length < head ||
+	    id > EVENT_BUILD_ID_BYTES)
+		return false;
+	*module = (struct ring_module){.map = (uint32_t)(event->b >> 32),
+				       .start = event->value,
+				       .end = (uint64_t)event->a,
+				       .build_id = {bytes + 8, id},
+				       .path = {bytes + head, event->payload.length - head}};
+	memcpy(&module->bias, bytes, 8);
 	return true;
 }

@@ -39,6 +39,10 @@ struct ring_options {
 	bool light;             /* leave epoll_wait(maxevents) as the program asks */
 	bool conditions;        /* record condition variables (WAIT_COND, COND_SIGNAL) */
 	bool mappings;          /* record MAP, UNMAP, BREAK */
+	bool stacks;            /* ALLOC and REALLOC_END come with a stack */
+	bool pointers;          /* stacks by frame pointers alone, without unwind tables */
+	bool paint;             /* stack_low by painting 64 KiB below a request's start */
+	uint32_t stack_entries; /* room for so many; 0: 1 Mi (16 MiB) */
 	bool no_exec; /* do not follow exec into programs that clean their environment */
 };
 
@@ -66,6 +70,7 @@ struct ring_event {
 	int64_t time_ns;     /* since ring_create() */
 	uint64_t value;      /* as in event.h: address, fd, token... */
 	uint64_t size_bytes; /* ALLOC, REALLOC_END */
+	uint32_t stack;      /* ALLOC, REALLOC_END: ring_stack(), 0 = none */
 	int64_t a;           /* long events, as in event.h */
 	uint64_t b;
 	uint64_t stack_low; /* long events, else 0 */
@@ -76,6 +81,23 @@ struct ring_event {
  * next piece, or false behind the last one. */
 bool ring_piece(const struct ring_event *event, size_t *at, uint32_t *offset,
 		struct str *bytes);
+
+/* A stack's innermost entry: the address that its call returns to (exact: an
+ * interrupted instruction), in which map of modules, and the next outer entry,
+ * 0 at the end. False if there is no such entry. */
+struct ring_frame {
+	uint64_t address;
+	uint32_t outer, map;
+	bool exact, cut; /* cut: at the end, and outer frames are missing */
+};
+bool ring_frame(const struct ring *ring, uint32_t stack, struct ring_frame *frame);
+/* What a MODULE event says. The strings live as long as the event's. */
+struct ring_module {
+	uint32_t map;
+	uint64_t start, end, bias;
+	struct str build_id, path;
+};
+bool ring_module(const struct ring_event *event, struct ring_module *module);
 
 typedef void ring_callback(void *context, const struct ring_event *event);
 
@@ -93,6 +115,9 @@ struct ring_stats {
 	uint64_t waits, wait_ns;      /* writers that waited for room, and how long */
 	uint64_t processes, threads;  /* seen */
 	uint64_t chunks, chunks_open, chunks_full, chunks_open_max;
+	uint64_t stack_entries, stack_room; /* used, of how many */
+	uint64_t stacks_lost;               /* for want of room: allocations without a stack */
+	uint64_t stacks_blind;              /* in handlers that interrupted an allocation */
 	uint64_t corrupt_chunks; /* given up because their bytes made no sense (a wild write) */
 };
 void ring_stats(const struct ring *ring, struct ring_stats *stats);

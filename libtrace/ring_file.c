@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DEFAULT_BYTES = 64 << 20 };
+enum { DEFAULT_BYTES = 64 << 20, DEFAULT_STACKS = 1 << 20 };
 #define DEFAULT_WAIT_NS UINT64_C(2000000000)
 
 /* Whether all CPUs share one TSC of constant rate: the kernel has tested that
@@ -42,7 +42,10 @@ static uint32_t flags_of(const struct ring_options *options)
 	       (options->light ? 0u : REGION_EXACT) |
 	       (options->conditions ? REGION_CONDITIONS : 0u) |
 	       (options->mappings ? REGION_MAPPINGS : 0u) |
-	       (options->no_exec ? 0u : REGION_FOLLOW) | (tsc_trusted() ? REGION_TSC : 0u);
+	       (options->stacks ? REGION_STACKS : 0u) |
+	       (options->pointers ? REGION_POINTERS : 0u) |
+	       (options->paint ? REGION_PAINT : 0u) | (options->no_exec ? 0u : REGION_FOLLOW) |
+	       (tsc_trusted() ? REGION_TSC : 0u);
 }
 
 /* A folder of our own with one file of an unguessable name. Gives its
@@ -174,6 +177,17 @@ static int map_file(struct ring_file *file, const char *parent)
 	return error ? -1 : 0;
 }
 
+/* A power of two, as the table's hash wants it. */
+static uint32_t stack_entries(const struct ring_options *options)
+{
+	uint32_t entries = 1024;
+
+	while (entries < STACK_ENTRIES_MAX &&
+	       entries < (options->stack_entries ? options->stack_entries : DEFAULT_STACKS))
+		entries *= 2;
+	return entries;
+}
+
 int ring_file_create(struct ring_file *file, const struct ring_options *options,
 		     struct err *err)
 {
@@ -188,7 +202,9 @@ int ring_file_create(struct ring_file *file, const struct ring_options *options,
 	offset = (offset + REGION_CHUNK_BYTES - 1) / REGION_CHUNK_BYTES * REGION_CHUNK_BYTES;
 	memset(file, 0, sizeof(*file));
 	file->fd = -1;
-	file->bytes = offset + count * REGION_CHUNK_BYTES;
+	uint64_t stacks_offset = offset + count * REGION_CHUNK_BYTES;
+	uint32_t entries = options->stacks ? stack_entries(options) : 0;
+	file->bytes = stacks_offset + entries * sizeof(struct stack_entry);
 	const char *parent = options->folder ? options->folder : "/dev/shm";
 	int status = map_file(file, parent);
 	if (status != 0 && !options->folder) {
@@ -207,6 +223,8 @@ int ring_file_create(struct ring_file *file, const struct ring_options *options,
 	region->flags = flags_of(options);
 	region->chunk_count = (uint32_t)count;
 	region->chunks_offset = (uint32_t)offset;
+	region->stacks_offset = stacks_offset;
+	region->stack_entries = entries;
 	region->wait_max_ns = options->wait_max_ns ? options->wait_max_ns : DEFAULT_WAIT_NS;
 	region->pid_namespace =
 		stat("/proc/self/ns/pid", &self) == 0 ? (uint64_t)self.st_ino : 0;

@@ -2,6 +2,7 @@
 #include "libtrace/shim/attach.h"
 
 #include "libtrace/shim/real.h"
+#include "libtrace/shim/stack.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -144,7 +145,10 @@ static bool attach(void)
 	if (!region)
 		return false;
 	remember_environment(path);
-	region_mode = region->flags;
+	uint32_t mode = region->flags;
+	if (mode & REGION_STACKS && !stack_attach(path))
+		mode &= ~(uint32_t)REGION_STACKS;
+	region_mode = mode;
 	our_foreign = in_foreign_namespace();
 	exit_key_made = pthread_key_create(&exit_key, thread_ends) == 0;
 #ifndef MADV_WIPEONFORK

@@ -13,8 +13,10 @@
  *	long	head, ticks, stack, a, b, payload...		40 bytes + payload
  *
  * bare:  FREE, REALLOC_BEGIN. sized: ALLOC, REALLOC_END with word =
- * align_log2:8 | size:56 (alignment in the top byte, 0 = malloc's own), and
- * TIME with word = ticks. Everything else is long: `stack` is
+ * align_log2:8 | size:56 (alignment in the top byte, 0 = malloc's own),
+ * ALLOC_AT, REALLOC_END_AT, the same with a stack (shim/stack.h): word =
+ * stack:26 | size:38 and flags + align_log2 * EVENT_ALIGN, and TIME with word =
+ * ticks. Everything else is long: `stack` is
  * payload_bytes:16 | stack_low:48 (stack_low in the low bits), the payload is
  * padded with zero bytes to a multiple of 8. stack_low is the lowest stack
  * pointer that any hook saw on this thread since the last long event, this
@@ -55,7 +57,9 @@ enum event_kind {
 	EVENT_ALLOC,       /* malloc, calloc, memalign...; flags: EVENT_ZEROED */
 	EVENT_REALLOC_END, /* value 0: it failed and the old block lives on; flag
 			    * EVENT_REALLOC_FREED: realloc(p, 0) that freed and gave NULL */
-	EVENT_TIME,        /* value 0, word = ticks */
+	EVENT_ALLOC_AT,    /* ALLOC and REALLOC_END with the stack that they were called on */
+	EVENT_REALLOC_END_AT,
+	EVENT_TIME, /* value 0, word = ticks */
 	/* long; what value, a, b and the payload are: */
 	EVENT_PROCESS_START, /* value pid, a parent's pid, b parent's process serial << 32 |
 			      * fork token (0 = came by exec); payload: the program's name */
@@ -90,12 +94,16 @@ enum event_kind {
 	EVENT_UNMAP,       /* value address, a bytes */
 	EVENT_BREAK,       /* value new break, a increment */
 	EVENT_DROPPED,     /* a events of this thread lost right before this one */
+	EVENT_MODULE, /* code that stacks lead to: value its first address, a the one past its
+		       * end, b map << 32 | bytes of build-id; payload: load bias, build-id
+		       * padded to 24 bytes, path */
 	EVENT_KINDS,
 };
 
 /* flags */
 enum {
 	EVENT_ZEROED = 1,        /* ALLOC: by calloc */
+	EVENT_ALIGN = 4,         /* ..._AT: times align_log2 */
 	EVENT_REALLOC_FREED = 1, /* REALLOC_END */
 	EVENT_BROADCAST = 1,     /* COND_SIGNAL */
 	EVENT_FILE = 1,          /* WRITE: sendfile or splice, nothing seen of the bytes */
@@ -126,6 +134,8 @@ enum {
 	EVENT_PAYLOAD_BYTES = 2048, /* most of one event; a multiple of 8 */
 	EVENT_WAIT_ITEMS = 16,
 	EVENT_STAMP_BYTES = 768,
+	EVENT_SIZE_BITS = 38,      /* of ..._AT; larger sizes go without a stack */
+	EVENT_BUILD_ID_BYTES = 24, /* in MODULE */
 };
 
 #define EVENT_VALUE_MASK ((UINT64_C(1) << 48) - 1)
@@ -164,7 +174,7 @@ static inline size_t event_bytes(const uint64_t *words)
 
 	if (kind == EVENT_FREE || kind == EVENT_REALLOC_BEGIN)
 		return 8;
-	if (kind == EVENT_ALLOC || kind == EVENT_REALLOC_END || kind == EVENT_TIME)
+	if (kind >= EVENT_ALLOC && kind <= EVENT_TIME)
 		return 16;
 	if (kind == EVENT_NONE || kind >= EVENT_KINDS)
 		return 0;

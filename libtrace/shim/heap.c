@@ -5,6 +5,7 @@
  * Also mmap and its kin, if the recorder asks for them.
  */
 #include "libtrace/shim/real.h"
+#include "libtrace/shim/stack.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -15,16 +16,32 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static void wrote(void *p, size_t bytes, unsigned flags)
+/* The stack is that of the hook's caller, so these must be part of the hook. */
+#define PART_OF_HOOK static inline __attribute__((always_inline))
+
+PART_OF_HOOK void put_block(enum event_kind kind, enum event_kind kind_at, unsigned flags,
+			    void *p, size_t bytes, unsigned log2)
 {
-	write_sized(EVENT_ALLOC, flags, p, bytes, 0);
+	if (region_mode & REGION_STACKS && p && bytes < UINT64_C(1) << EVENT_SIZE_BITS) {
+		uint32_t stack = stack_take(__builtin_frame_address(0));
+		if (stack) {
+			write_word(kind_at, flags | log2 * EVENT_ALIGN, p,
+				   (uint64_t)stack << EVENT_SIZE_BITS | bytes);
+			return;
+		}
+	}
+	write_sized(kind, flags, p, bytes, log2);
 }
 
-static void wrote_aligned(void *p, size_t align, size_t bytes)
+PART_OF_HOOK void wrote(void *p, size_t bytes, unsigned flags)
 {
-	unsigned log2 = align ? (unsigned)__builtin_ctzll(align) : 0;
+	put_block(EVENT_ALLOC, EVENT_ALLOC_AT, flags, p, bytes, 0);
+}
 
-	write_sized(EVENT_ALLOC, 0, p, bytes, log2);
+PART_OF_HOOK void wrote_aligned(void *p, size_t align, size_t bytes)
+{
+	put_block(EVENT_ALLOC, EVENT_ALLOC_AT, 0, p, bytes,
+		  align ? (unsigned)__builtin_ctzll(align) : 0);
 }
 
 EXPORT void *malloc(size_t bytes)
@@ -71,7 +88,8 @@ EXPORT void *realloc(void *old, size_t bytes)
 	write_bare(EVENT_REALLOC_BEGIN, old);
 	void *p = real_heap.realloc(old, bytes);
 	/* realloc(p, 0) frees and gives NULL, in glibc and all that follow it. */
-	write_sized(EVENT_REALLOC_END, !p && !bytes ? EVENT_REALLOC_FREED : 0, p, bytes, 0);
+	put_block(EVENT_REALLOC_END, EVENT_REALLOC_END_AT,
+		  !p && !bytes ? EVENT_REALLOC_FREED : 0, p, bytes, 0);
 	return p;
 }
 

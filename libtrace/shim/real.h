@@ -8,6 +8,7 @@
 #ifndef PAIL_SHIM_REAL_H
 #define PAIL_SHIM_REAL_H
 
+#include <dlfcn.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -108,7 +109,9 @@ extern struct real_heap real_heap HIDDEN;
 	   const posix_spawnattr_t *, char *const[], char *const[]))                          \
 	X(access, int, (const char *, int))                                                   \
 	X(brk, int, (void *))                                                                 \
-	X(sbrk, void *, (intptr_t))
+	X(sbrk, void *, (intptr_t))                                                           \
+	X(dlclose, int, (void *))                                                             \
+	X(_dl_find_object, int, (void *, struct dl_find_object *))
 
 #define X(name, result, parameters) extern result(*real_##name) parameters HIDDEN;
 REAL_FUNCTIONS(X)

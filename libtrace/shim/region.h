@@ -5,7 +5,7 @@
  * recorder (so that a full tmpfs cannot raise SIGBUS in a server) and mapped
  * by each process; nobody holds a descriptor of it.
  *
- *	struct region | chunk descriptors | chunks of REGION_CHUNK_BYTES
+ *	struct region | chunk descriptors | chunks of REGION_CHUNK_BYTES | stacks
  *
  * A chunk's life is in its descriptor's `owner` word, state:2 | tid:30:
  *
@@ -23,6 +23,11 @@
  * at a time: when a thread ends, its half-full chunk is handed on to the next
  * new thread of the process (THREAD_START inside the stream tells), so that
  * short threads cost neither chunks nor fresh pages.
+ *
+ * The stacks, if asked for, are one hash table of (outer stack, return
+ * address), so that a stack is the number of its innermost entry and all
+ * stacks of all processes share what they have in common. Entries are made
+ * once and never change; a full table counts what it could not take.
  */
 #ifndef PAIL_SHIM_REGION_H
 #define PAIL_SHIM_REGION_H
@@ -33,7 +38,7 @@
 #include <stdint.h>
 
 enum {
-	REGION_VERSION = 1,
+	REGION_VERSION = 2,
 	REGION_CHUNK_BYTES = 16384,
 	REGION_CHUNKS_MAX = 16384, /* 256 MiB */
 	REGION_CHUNKS_MIN = 64,
@@ -50,7 +55,27 @@ enum region_flags {
 	REGION_MAPPINGS = 8,   /* record mmap, munmap, brk */
 	REGION_FOLLOW = 16,    /* put LD_PRELOAD back into cleaned environments at exec */
 	REGION_TSC = 32,       /* ticks are the TSC, else CLOCK_MONOTONIC */
+	REGION_STACKS = 64,    /* ALLOC_AT: with a call stack */
+	REGION_POINTERS = 128, /* stacks by frame pointers alone */
+	REGION_PAINT = 256,    /* stack depth by painting, not by what hooks see */
 };
+
+/* A call: `address` is what it returns to, and `outer` the entry of the stack
+ * that it was made on, or ENTRY_ROOT | number of the map of modules. */
+struct stack_entry {
+	_Atomic uint64_t address; /* 0 = unused; ENTRY_EXACT: no call, an interrupted place */
+	_Atomic uint32_t outer;   /* 0 = not yet written: taken by nobody else */
+	uint32_t unused;
+};
+static_assert(sizeof(struct stack_entry) == 16, "four a line");
+enum {
+	STACK_ENTRIES_MAX = 1 << 26, /* EVENT_SIZE_BITS leaves 26 */
+	STACK_PROBES = 64,
+};
+#define ENTRY_EXACT (UINT64_C(1) << 63)
+#define ENTRY_CUT   (UINT32_C(1) << 30) /* with ENTRY_ROOT: outer frames are missing */
+#define ENTRY_ROOT  (UINT32_C(1) << 31)
+#define ENTRY_MAP   (ENTRY_CUT - 1)
 
 enum chunk_state { CHUNK_FREE, CHUNK_OPEN, CHUNK_FULL };
 
@@ -103,6 +128,13 @@ struct region {
 	_Atomic uint32_t writers_waiting;
 	_Atomic uint64_t waits, wait_ns;
 	_Atomic uint64_t dropped; /* all of it, also what is in loss[] */
+
+	uint64_t stacks_offset;        /* of entry 0 in the file */
+	uint32_t stack_entries;        /* a power of 2; 0: no stacks */
+	_Atomic uint32_t next_map;     /* map of modules, last given out */
+	_Atomic uint64_t stacks_lost;  /* allocations whose stack the table could not take */
+	_Atomic uint64_t stacks_blind; /* that interrupted another, or without a table */
+	_Atomic uint32_t stacks_used;
 
 	struct region_loss loss[REGION_LOSS_SLOTS];
 	_Alignas(64) _Atomic uint64_t free_map[REGION_CHUNKS_MAX / 64];

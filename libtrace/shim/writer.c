@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "libtrace/shim/attach.h"
+#include "libtrace/shim/stack.h"
 
 __thread struct writer writer;
 
@@ -380,6 +381,8 @@ void writer_leave(struct writer *w)
 	if (!has_chunk(w) || w->depth || !atomic_load(&this_process.alive))
 		return;
 	write_long(EVENT_THREAD_EXIT, 0, w->tid, 0, 0, NULL, 0);
+	if (region_mode & REGION_STACKS)
+		stack_leave();
 	if (!has_chunk(w))
 		return;
 	struct chunk *chunk = w->chunk;

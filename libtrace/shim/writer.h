@@ -58,6 +58,8 @@ struct process {
 	_Atomic bool announced;        /* PROCESS_START is written */
 	_Atomic(struct chunk *) stash; /* left by the last thread that ended */
 	struct region_loss *_Atomic loss;
+	_Atomic uint32_t modules_busy, modules_closing, modules_readers;
+	_Atomic uint64_t walkers[64];               /* taken, by pool */
 	uint64_t populated[REGION_CHUNKS_MAX / 64]; /* chunks whose pages we have */
 };
 enum process_state { PROCESS_NEW, PROCESS_BUSY, PROCESS_LIVE, PROCESS_INERT };
@@ -152,8 +154,8 @@ static inline void write_bare(enum event_kind kind, const void *address)
 	writer_end(w);
 }
 
-static inline void write_sized(enum event_kind kind, unsigned flags, const void *address,
-			       size_t size, unsigned align_log2)
+static inline void write_word(enum event_kind kind, unsigned flags, const void *address,
+			      uint64_t word)
 {
 	struct writer *w = &writer;
 
@@ -162,8 +164,15 @@ static inline void write_sized(enum event_kind kind, unsigned flags, const void 
 	if (UNLIKELY(!event))
 		return;
 	event[0] = event_head(kind, flags, (uintptr_t)address);
-	event[1] = ((uint64_t)size & (~UINT64_C(0) >> 8)) | (uint64_t)align_log2 << 56;
+	event[1] = word;
 	writer_end(w);
+}
+
+static inline void write_sized(enum event_kind kind, unsigned flags, const void *address,
+			       size_t size, unsigned align_log2)
+{
+	write_word(kind, flags, address,
+		   ((uint64_t)size & (~UINT64_C(0) >> 8)) | (uint64_t)align_log2 << 56);
 }
 
 /* A long event. Its stamp is the moment of the call. */

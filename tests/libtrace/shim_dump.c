@@ -8,6 +8,8 @@
  *	-w MS     longest wait		-s MS  read nothing for so long
  *	-e        exact epoll off	-c  condition variables	-m  mappings
  *	-n        never read until the command has ended
+ *	-S        stacks		-F  stacks by frame pointers
+ *	-T COUNT  room for so many stacks  -P  stack depth by painting
  *	-q        only the summary	-x FILE  events to FILE, not stdout
  *	-p LIB    LIB is preloaded behind the shim
  *
@@ -61,6 +63,7 @@ static const char *const kind_name[EVENT_KINDS] = {
 	[EVENT_UNMAP] = "unmap",
 	[EVENT_BREAK] = "break",
 	[EVENT_DROPPED] = "dropped",
+	[EVENT_MODULE] = "module",
 };
 
 static uint64_t counts[EVENT_KINDS];
@@ -107,9 +110,21 @@ static void print_payload(const struct ring_event *event)
 	}
 }
 
+/* Innermost first; '!' is an interrupted place, '~' that outer ones are missing. */
+static void print_stack(const struct ring *ring, uint32_t stack)
+{
+	struct ring_frame frame;
+
+	fprintf(out, " stack=");
+	for (const char *comma = ""; ring_frame(ring, stack, &frame); comma = ",") {
+		fprintf(out, "%s%llx%s%s", comma, (unsigned long long)frame.address,
+			frame.exact ? "!" : "", frame.cut ? "~" : "");
+		stack = frame.outer;
+	}
+}
+
 static void print(void *context, const struct ring_event *event)
 {
-	(void)context;
 	counts[event->kind]++;
 	if (event->kind == EVENT_DROPPED)
 		dropped_told += (uint64_t)event->a;
@@ -121,6 +136,8 @@ static void print(void *context, const struct ring_event *event)
 	if (event->kind == EVENT_ALLOC || event->kind == EVENT_REALLOC_END)
 		fprintf(out, " size=%llu align=%u", (unsigned long long)event->size_bytes,
 			event->align_log2);
+	if (event->stack)
+		print_stack(context, event->stack);
 	if (event->timed)
 		fprintf(out, " a=%lld b=%llu low=%llx", (long long)event->a,
 			(unsigned long long)event->b, (unsigned long long)event->stack_low);
@@ -144,7 +161,7 @@ int main(int argc, char **argv)
 	bool never = false;
 
 	out = stdout;
-	while ((option = getopt(argc, argv, "+b:dw:s:ecmnqx:p:")) != -1) {
+	while ((option = getopt(argc, argv, "+b:dw:s:ecmnqx:p:SFPT:")) != -1) {
 		switch (option) {
 		case 'b': options.bytes = strtoull(optarg, NULL, 0); break;
 		case 'd': options.on_full = RING_DROP; break;
@@ -153,6 +170,10 @@ int main(int argc, char **argv)
 		case 'e': options.light = true; break;
 		case 'c': options.conditions = true; break;
 		case 'm': options.mappings = true; break;
+		case 'S': options.stacks = true; break;
+		case 'F': options.stacks = options.pointers = true; break;
+		case 'P': options.paint = true; break;
+		case 'T': options.stack_entries = (uint32_t)strtoul(optarg, NULL, 0); break;
 		case 'n': never = true; break;
 		case 'q': out = NULL; break;
 		case 'x': out = fopen(optarg, "we"); break;
@@ -187,23 +208,25 @@ int main(int argc, char **argv)
 		if (done == 0 && never)
 			usleep(5000);
 		else if (done == 0)
-			ring_poll(ring, 10, print, NULL);
+			ring_poll(ring, 10, print, ring);
 	}
-	ring_finish(ring, print, NULL);
+	ring_finish(ring, print, ring);
 	struct ring_stats stats;
 	ring_stats(ring, &stats);
 	if (!out)
 		out = stdout;
 	fprintf(out,
 		"summary events=%llu bytes=%llu dropped=%llu told=%llu waits=%llu processes=%llu "
-		"threads=%llu corrupt=%llu chunks_max=%llu alloc=%llu free=%llu\n",
+		"threads=%llu corrupt=%llu chunks_max=%llu alloc=%llu free=%llu "
+		"stacks=%llu stacks_lost=%llu stacks_blind=%llu\n",
 		(unsigned long long)stats.events, (unsigned long long)stats.event_bytes,
 		(unsigned long long)stats.dropped, (unsigned long long)dropped_told,
 		(unsigned long long)stats.waits, (unsigned long long)stats.processes,
 		(unsigned long long)stats.threads, (unsigned long long)stats.corrupt_chunks,
 		(unsigned long long)stats.chunks_open_max,
-		(unsigned long long)counts[EVENT_ALLOC],
-		(unsigned long long)counts[EVENT_FREE]);
+		(unsigned long long)counts[EVENT_ALLOC], (unsigned long long)counts[EVENT_FREE],
+		(unsigned long long)stats.stack_entries, (unsigned long long)stats.stacks_lost,
+		(unsigned long long)stats.stacks_blind);
 	fclose(out);
 	ring_free(ring);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The call stack of an allocation, as one number: its entry in the region's
+ * table (shim/region.h).
+ *
+ * Three things make it cheap. A step outwards is a rule (shim/unwind.h), kept
+ * by code address in a table of this process. A walk remembers the frames that
+ * the thread's last walk found: where one is met again, all outer return
+ * addresses are re-read where they lay, and if none has changed, nor an rbp
+ * that a rule went by, then the rest of the stack is the same and was numbered
+ * before. And what is new is numbered by one look into the table per frame.
+ *
+ * Never a lock, never an allocation, never the loader's: modules are found by
+ * glibc's _dl_find_object, which is made for signal handlers. No memory is read
+ * but the stack that the thread runs on, between its own stack pointer and the
+ * end that is known or was probed by the kernel. A handler that interrupts a
+ * walk gets no stack (counted), as do threads past WALKERS_MAX.
+ */
+#ifndef PAIL_SHIM_STACK_H
+#define PAIL_SHIM_STACK_H
+
+#include "libtrace/shim/writer.h"
+
+enum {
+	STACK_FRAMES_MAX = 384, /* of one stack; of a deeper one the innermost */
+	WALKERS_POOL = 64,      /* made at a time */
+	WALKERS_POOLS = 64,
+};
+
+/* The stack whose innermost frame is the caller of the function with this
+ * frame address (__builtin_frame_address(0)); 0: none. */
+uint32_t stack_take(const void *frame_address) HIDDEN;
+
+/* Of this process, at attach: maps the table. False: no stacks. */
+bool stack_attach(const char *path) HIDDEN;
+/* This thread ends. */
+void stack_leave(void) HIDDEN;
+
+/* The lowest address from `down_to` up that is readable without a break up to
+ * `known`, page by page, by asking the kernel. */
+uintptr_t stack_probe(uintptr_t known, uintptr_t down_to) HIDDEN;
+/* Where this thread's stack is known to be readable, `here` included; false if
+ * it runs on another one (a handler's, a coroutine's). */
+bool stack_bounds(uintptr_t here, uintptr_t *low, uintptr_t *top) HIDDEN;
+
+#endif
