@@ -594,8 +594,10 @@ int trace_replay(struct trace *t, int64_t request_id, struct replay_op **ops, si
 	if (!held)
 		return 0;
 	int64_t stored;
-	if (store_query_int(t, "SELECT max(first_event + count) FROM event_block", &stored,
-			    err) != 0)
+	if (store_query_int(t,
+			    "SELECT coalesce((SELECT first_event + count FROM event_block"
+			    " ORDER BY first_event DESC LIMIT 1), 0)",
+			    &stored, err) != 0)
 		return -1;
 	if (first < 0 || length < 0 || first > stored || length > stored - first)
 		return err_set(err,
