@@ -15,3 +15,7 @@ foreach(page ${manual})
 	install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
 endforeach()
 install(FILES LICENSE README.md CHANGELOG.md docs/ARCHITECTURE.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
+# Marks for interpreters, to be loaded by them (docs/attribution.md).
+install(DIRECTORY adapters DESTINATION ${CMAKE_INSTALL_DATADIR}/pail FILES_MATCHING
+	PATTERN "*.py" PATTERN "*.js")

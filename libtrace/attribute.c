@@ -58,61 +58,6 @@ static void on_epoll_ctl(struct thread *t, const struct ring_event *e)
 		fds_epoll_set(&t->process->fds, (int)e->value, fd, e->b);
 }
 
-/* -- marks --------------------------------------------------------------- */
-
-static struct request *find_mark(struct attribute *a, struct process *p, uint64_t id)
-{
-	for (uint32_t i = p->active_first; i != 0; i = a->ledger.request[i - 1]->active_next)
-		if (a->ledger.request[i - 1]->marked && a->ledger.request[i - 1]->mark == id)
-			return a->ledger.request[i - 1];
-	return NULL;
-}
-
-static void on_mark_begin(struct attribute *a, struct thread *t, const struct ring_event *e)
-{
-	struct process *p = t->process;
-	struct request *r = find_mark(a, p, e->b);
-	if (!r) {
-		struct fd_entry *entry =
-			e->value > 0 ? fds_entry(&p->fds, (int64_t)e->value - 1) : NULL;
-		struct connection *c = entry && entry->kind == FD_CONNECTION
-					       ? turn_connection(a, entry->owner)
-					       : NULL;
-		r = c ? turn_request(a, c->extra->current) : NULL;
-		if (!r || r->state != REQUEST_RUNNING || r->marked)
-			r = turn_begin_request(a, p, NULL, e->time_ns);
-		if (!r)
-			return;
-		r->marked = true;
-		r->mark = e->b;
-		r->confidence = TRACE_EXACT;
-	}
-	if (e->payload.length > 0)
-		wire_set_label(r, e->payload);
-	turn_settle_fallback(a, t);
-	t->marked = r->self;
-	t->serves = true;
-	turn_work_for(t, r->self);
-}
-
-static void on_mark_end(struct attribute *a, struct thread *t, const struct ring_event *e)
-{
-	struct request *r = find_mark(a, t->process, e->b);
-	struct request *mine = turn_request(a, t->marked);
-	if (!r || r == mine) {
-		t->marked = nobody;
-		if (!t->open)
-			turn_open(t, nobody);
-	}
-	if (!r)
-		return;
-	r->last_ns = e->time_ns;
-	if (!turn_connection(a, r->connection)) {
-		r->state = REQUEST_DONE;
-		turn_end_request(a, r, "response");
-	}
-}
-
 /* -- processes and threads ----------------------------------------------- */
 
 /* Stands for every thread that has ended. */
@@ -443,8 +388,8 @@ void attribute_event(struct attribute *a, const struct ring_event *e)
 	case EVENT_EPOLL_CTL: on_epoll_ctl(t, e); break;
 	case EVENT_WAIT_BEGIN: on_wait_begin(a, t, e); break;
 	case EVENT_WAIT_END: on_wait_end(t, e); break;
-	case EVENT_MARK_BEGIN: on_mark_begin(a, t, e); break;
-	case EVENT_MARK_END: on_mark_end(a, t, e); break;
+	case EVENT_MARK_BEGIN: mark_begin(a, t, e); break;
+	case EVENT_MARK_END: mark_end(a, t, e); break;
 	case EVENT_DROPPED: on_dropped(a, p, t, e->a); break;
 	default: break;
 	}

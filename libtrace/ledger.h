@@ -72,6 +72,7 @@ struct request {
 	uint64_t stack_peak_bytes;
 	enum trace_confidence confidence;
 	bool incomplete, marked, detached;
+	bool followed; /* threads said that they work for its connection */
 	uint64_t mark;
 	struct replay_op *ops;
 	size_t op_count, op_room;

@@ -32,7 +32,7 @@ void turn_absorb(struct attribute *a, const struct process *p)
 
 void turn_doubt(struct request *r, enum trace_confidence confidence)
 {
-	if (!r->marked && r->confidence < confidence)
+	if (!r->marked && !r->followed && r->confidence < confidence)
 		r->confidence = confidence;
 }
 
@@ -150,13 +150,14 @@ void turn_open(struct thread *t, struct ref fallback)
 {
 	assert(t->segment.count == 0);
 	t->open = true;
+	t->fresh = false;
 	t->owner = fallback;
 }
 
 void turn_work_for(struct thread *t, struct ref owner)
 {
 	assert(t->segment.count == 0);
-	t->open = false;
+	t->open = t->fresh = false;
 	t->owner = owner;
 }
 
@@ -280,6 +281,8 @@ void turn_judge(struct attribute *a, struct thread *t)
 static struct ref unowned(struct attribute *a, struct thread *t)
 {
 	struct process *p = t->process;
+	if (p->marks)
+		return nobody; /* it would have said so */
 	struct connection *c = turn_connection(a, t->named);
 	struct request *r = turn_request(a, c ? c->extra->current : t->named);
 	if (r && r->active)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What attribute.c, turn.c and wire.c share: the state of the machine that
+ * What attribute.c, turn.c, wire.c and marks.c share: the state of the machine that
  * attribute.h describes. turn.c knows for whom a thread works and when its
  * unit is over; wire.c what goes over a connection and which request that
- * begins or answers; attribute.c everything else, and the door.
+ * begins or answers; marks.c what the program says itself; attribute.c
+ * everything else, and the door.
  */
 #ifndef PAIL_LIBTRACE_TURN_H
 #define PAIL_LIBTRACE_TURN_H
@@ -64,6 +65,7 @@ struct thread {
 	struct segment segment;
 	struct ref marked; /* rule 15 */
 	struct ref named;  /* rule 10: a connection or request */
+	bool fresh;        /* this unit began with a mark, and nothing else happened yet */
 	bool waited;       /* this unit began with a wait */
 	bool several;      /* its wait returned several events */
 	bool serves;       /* has touched a request */
@@ -87,10 +89,11 @@ struct process {
 	uint32_t parent;
 	int64_t start_ns, end_ns;
 	bool ended, served;
+	bool marks; /* it says itself for whom its threads work */
 	char command[64];
 	struct fds fds;
 	struct live live;
-	uint32_t thread_first, threads; /* the least serial, and how many live */
+	uint32_t thread_first, threads;      /* the least serial, and how many live */
 	uint32_t active_first, active_count; /* requests in flight: index + 1 */
 	struct snapshot snapshot[SNAPSHOTS_MAX];
 	uint32_t snapshots;
@@ -161,5 +164,9 @@ void wire_close(struct attribute *a, struct thread *t, int64_t fd, int64_t time_
 void wire_dup(struct attribute *a, struct thread *t, const struct ring_event *e);
 void wire_connect(struct attribute *a, struct thread *t, const struct ring_event *e);
 void wire_more(struct attribute *a, struct thread *t, const struct ring_event *e);
+
+/* -- marks.c: rule 15 */
+void mark_begin(struct attribute *a, struct thread *t, const struct ring_event *e);
+void mark_end(struct attribute *a, struct thread *t, const struct ring_event *e);
 
 #endif

@@ -115,8 +115,10 @@ static void request_arrives(struct attribute *a, struct thread *t, struct connec
 	if (old && old->state != REQUEST_RUNNING) {
 		/* Before the new one may be credited with the old one's end. */
 		if (t->open && ref_equal(t->owner, old->self)) {
-			turn_settle(a, t, old->self);
-			turn_open(t, nobody);
+			if (!t->fresh)
+				turn_settle(a, t, old->self);
+			t->owner = nobody;
+			t->fresh = false;
 		}
 		turn_end_request(a, old, "response");
 		old = NULL;

@@ -24,9 +24,15 @@ extern "C" {
 #endif
 
 /* From here on this thread works for request `id` (unique in the process, not
- * 0). fd: the connection that it came by, or -1; the mark then merges with what
- * was seen on that connection. label: its route, copied, or NULL. Marking an id
- * again, on any thread, makes it that thread's current request again. */
+ * 0; but see below). fd: the connection that it came by, or -1; the mark then
+ * merges with what was seen on that connection. label: its route, copied, or
+ * NULL. Marking an id again, on any thread, makes it that thread's current
+ * request again.
+ *
+ * Id 0 names no request: with an fd, the thread does the work of that
+ * connection, for whichever request is unanswered there; with fd -1, it works
+ * for none from here on, though what it worked for goes on. So a scheduler of
+ * coroutines says (0, fd) before it resumes one and (0, -1) after. */
 void pail_mark_begin(uint64_t id, int fd, const char *label) __attribute__((weak));
 /* The request is over; this thread works for none. */
 void pail_mark_end(uint64_t id) __attribute__((weak));

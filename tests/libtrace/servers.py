@@ -38,6 +38,16 @@ def need(program):
     return shutil.which(program) or "/usr/sbin/" + program
 
 
+def python_with(module):
+    """The first Python that has the module: the distribution's may not be first in line."""
+    for program in (sys.executable, "/usr/bin/python3"):
+        if subprocess.run([program, "-c", "import " + module], check=False,
+                          stderr=subprocess.DEVNULL).returncode == 0:
+            return program
+    print(f"{module} is not installed")
+    sys.exit(77)
+
+
 class Recording:
     """A server under the recorder, in its own session; with-statement."""
 
@@ -291,4 +301,5 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
