@@ -316,8 +316,9 @@ static int segment_init(const struct pass *pass, struct segment *segment, size_t
 			size_t end)
 {
 	*segment = (struct segment){.begin = begin, .end = end};
-	segment->batch_first = batch_of(pass, begin);
-	size_t batches = batch_of(pass, end - 1) - segment->batch_first + 1;
+	segment->batch_first = begin < end ? batch_of(pass, begin) : 0;
+	/* A slice may be empty: more machines than requests. */
+	size_t batches = begin < end ? batch_of(pass, end - 1) - segment->batch_first + 1 : 1;
 	segment->cell = calloc(batches * pass->cells, sizeof(uint64_t));
 	segment->guess = calloc(pass->slot_count, sizeof(uint64_t));
 	if (!segment->cell || !segment->guess ||
@@ -486,48 +487,147 @@ static int grid_pass(const struct pass *pass, struct grid *grid)
 	return result;
 }
 
+static int pass_make(const struct sim_trace *trace, const struct grid_ask *ask,
+		     struct pass *pass, struct err *err)
+{
+	if (ask_check(ask, err) < 0)
+		return -1;
+	*pass = (struct pass){.trace = trace, .ask = ask};
+	pass->kernel = slots_kernel_choose(ask->kernel);
+	if (!pass->kernel)
+		return err_usage(err,
+				 "no kernel '%s' on this machine: portable, avx2 or avx512",
+				 ask->kernel);
+	pass->slot_count = ask->counts[ask->count_count - 1];
+	pass->batches = ask->batches ? ask->batches : 1;
+	if (pass->batches > trace->count)
+		pass->batches = trace->count ? trace->count : 1;
+	pass->cells = (ask->count_count + 1) * (ask->size_count + 1);
+	return 0;
+}
+
+static int grid_init(struct grid *grid, const struct grid_ask *ask, size_t batches)
+{
+	*grid = (struct grid){.size_count = ask->size_count,
+			      .count_count = ask->count_count,
+			      .batches = batches};
+	grid->served = calloc(batches * ask->count_count * ask->size_count, sizeof(uint64_t));
+	grid->accepted = calloc(batches * ask->count_count, sizeof(uint64_t));
+	grid->offered = calloc(batches, sizeof(uint64_t));
+	return grid->served && grid->accepted && grid->offered ? 0 : -1;
+}
+
+static int no_grid(struct grid *grid, const struct grid_ask *ask, struct err *err)
+{
+	grid_release(grid);
+	return err_set(err, "no memory for a grid of %zu counts by %zu sizes", ask->count_count,
+		       ask->size_count);
+}
+
 int grid_run(const struct sim_trace *trace, const struct grid_ask *ask, struct grid *grid,
 	     struct err *err)
 {
 	*grid = (struct grid){0};
-	if (ask_check(ask, err) < 0)
+	struct pass pass;
+	if (pass_make(trace, ask, &pass, err) < 0)
 		return -1;
-	struct pass pass = {.trace = trace, .ask = ask};
-	pass.kernel = slots_kernel_choose(ask->kernel);
-	if (!pass.kernel)
-		return err_usage(err,
-				 "no kernel '%s' on this machine: portable, avx2 or avx512",
-				 ask->kernel);
-	pass.slot_count = ask->counts[ask->count_count - 1];
-	pass.batches = ask->batches ? ask->batches : 1;
-	if (pass.batches > trace->count)
-		pass.batches = trace->count ? trace->count : 1;
-	pass.cells = (ask->count_count + 1) * (ask->size_count + 1);
-
-	grid->size_count = ask->size_count;
-	grid->count_count = ask->count_count;
-	grid->batches = pass.batches;
+	uint32_t *row_of = rows_make(ask, pass.slot_count);
+	int result = grid_init(grid, ask, pass.batches);
 	grid->requests = trace->count;
 	grid->kernel = pass.kernel->name;
-	uint32_t *row_of = rows_make(ask, pass.slot_count);
-	grid->served =
-		calloc(pass.batches * ask->count_count * ask->size_count, sizeof(uint64_t));
-	grid->accepted = calloc(pass.batches * ask->count_count, sizeof(uint64_t));
-	grid->offered = calloc(pass.batches, sizeof(uint64_t));
 	if (ask->keep_slots)
 		grid->slot = calloc(trace->count ? trace->count : 1, sizeof(uint32_t));
 	pass.row_of = row_of;
 	pass.slot = grid->slot;
-	int result = -1;
-	if (row_of && grid->served && grid->accepted && grid->offered &&
-	    (grid->slot || !ask->keep_slots))
-		result = trace->count ? grid_pass(&pass, grid) : 0;
+	if (!row_of || (ask->keep_slots && !grid->slot))
+		result = -1;
+	if (result == 0 && trace->count)
+		result = grid_pass(&pass, grid);
 	free(row_of);
-	if (result < 0) {
-		grid_release(grid);
-		return err_set(err, "no memory for a grid of %zu counts by %zu sizes",
-			       ask->count_count, ask->size_count);
+	return result < 0 ? no_grid(grid, ask, err) : 0;
+}
+
+/* ---- slices, for many machines ------------------------------------------------ */
+
+struct grid_slice {
+	struct pass pass;
+	struct grid_ask ask;
+	struct segment segment;
+	uint32_t *row_of;
+};
+
+int grid_slice_run(const struct sim_trace *trace, const struct grid_ask *ask, size_t begin,
+		   size_t end, struct grid_slice **slice, struct err *err)
+{
+	assert(begin <= end && end <= trace->count);
+	struct grid_slice *s = calloc(1, sizeof(*s));
+	if (!s)
+		return err_set(err, "out of memory");
+	s->ask = *ask;
+	s->ask.batches = 1;
+	if (pass_make(trace, &s->ask, &s->pass, err) < 0) {
+		free(s);
+		return -1;
 	}
+	s->pass.row_of = s->row_of = rows_make(ask, s->pass.slot_count);
+	struct slots_chunk *chunks = aligned_alloc(128, sizeof(*chunks));
+	if (!s->row_of || !chunks || segment_init(&s->pass, &s->segment, begin, end) < 0) {
+		free(chunks);
+		grid_slice_free(s);
+		return err_set(err, "no memory for a slice of the grid");
+	}
+	struct worker worker = {&s->pass, &s->segment, 0, 1, chunks};
+	if (begin < end)
+		worker_run(&worker);
+	free(chunks);
+	*slice = s;
+	return 0;
+}
+
+int grid_slice_join(struct grid_slice *slice, const uint64_t *departure, struct err *err)
+{
+	struct segment left = {0};
+	if (slots_init(&left.slots, slice->pass.slot_count) < 0)
+		return err_set(err, "out of memory");
+	uint64_t base = 0;
+	if (slice->segment.begin < slice->pass.trace->count)
+		base = (uint64_t)slice->pass.trace->arrival_ns[slice->segment.begin];
+	slots_restore(&left.slots, departure, base);
+	int64_t played = segment_repair(&slice->pass, &left, &slice->segment);
+	slots_release(&left.slots);
+	return played < 0 ? err_set(err, "out of memory") : 0;
+}
+
+const uint64_t *grid_slice_state(struct grid_slice *slice)
+{
+	slots_settle(&slice->segment.slots);
+	return slice->segment.slots.departure;
+}
+
+const uint64_t *grid_slice_cells(const struct grid_slice *slice, size_t *count)
+{
+	*count = slice->pass.cells;
+	return slice->segment.cell;
+}
+
+void grid_slice_free(struct grid_slice *slice)
+{
+	if (!slice)
+		return;
+	segment_release(&slice->segment);
+	free(slice->row_of);
+	free(slice);
+}
+
+int grid_of_cells(const struct grid_ask *ask, const uint64_t *cells, struct grid *grid,
+		  struct err *err)
+{
+	if (ask_check(ask, err) < 0)
+		return -1;
+	if (grid_init(grid, ask, 1) < 0)
+		return no_grid(grid, ask, err);
+	grid_sum(grid, cells, 0);
+	grid->requests = grid->offered[0];
 	return 0;
 }
 

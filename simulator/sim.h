@@ -139,6 +139,26 @@ struct grid_outcome grid_at(const struct grid *grid, size_t count_index, size_t 
 struct grid_outcome grid_batch_at(const struct grid *grid, size_t batch, size_t count_index,
 				  size_t size_index);
 
+/*
+ * The same pass over one slice of the trace, for many machines: each runs its
+ * own rows from a guess of what came before, then takes the true departures of
+ * its left neighbour and repairs its head. The cells of all slices add up to the
+ * grid's. batches and keep_slots are not for slices.
+ */
+struct grid_slice;
+int grid_slice_run(const struct sim_trace *trace, const struct grid_ask *ask, size_t begin,
+		   size_t end, struct grid_slice **slice, struct err *err);
+/* `departure`: greatest count of them, as the left neighbour's state. */
+int grid_slice_join(struct grid_slice *slice, const uint64_t *departure, struct err *err);
+/* The departures at the slice's end; valid until it is freed. */
+const uint64_t *grid_slice_state(struct grid_slice *slice);
+/* (counts + 1) x (sizes + 1) cells, row by row: requests by slot and need. */
+const uint64_t *grid_slice_cells(const struct grid_slice *slice, size_t *count);
+void grid_slice_free(struct grid_slice *slice);
+/* A grid of one batch from the sum of all cells. */
+int grid_of_cells(const struct grid_ask *ask, const uint64_t *cells, struct grid *grid,
+		  struct err *err);
+
 /* Most requests at one time, a departure at t before an arrival at t: the least
  * count without a 503. *at is the row whose arrival reaches it first. */
 int grid_overlap(const struct sim_trace *trace, uint32_t *overlap, size_t *at, struct err *err);

@@ -32,7 +32,7 @@ PARTS = {
         ["base/*.h", "simulator/*.h", "libtrace/trace.h"],
         ["gsl/*.h"],
         ["base", "libtrace"],
-        ["PkgConfig::GSL", "Threads::Threads", "m"],
+        ["PkgConfig::GSL", "MPI::MPI_C", "Threads::Threads", "m"],
     ),
     "server": (
         ["base/*.h", "server/*.h", "pail/*.h"],
@@ -52,6 +52,7 @@ PARTS = {
 # The rights of single files, beyond their part's.
 FILES = {
     "base/conf.c": ["ini.h"],
+    "simulator/mpi.c": ["mpi.h"],
     "libtrace/store*.[ch]": ["sqlite3.h"],
     "libtrace/elf_file.c": ["gelf.h", "dwarf.h", "elfutils/*.h"],
     "cli/main.c": ["pail_version.h"],  # made by the build

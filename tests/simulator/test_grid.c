@@ -226,6 +226,49 @@ static void test_grid__results_do_not_depend_on_threads_or_kernel(void **state)
 	assert_true(repaired); /* or the joining of segments was never tried */
 }
 
+/* What machines do with slices, in one process: a chain of states, then a sum. */
+static void test_grid__slices_joined_from_left_to_right_are_one_run(void **state)
+{
+	(void)state;
+	struct random random = {71};
+	for (int round = 0; round < 40; round++) {
+		struct sim_columns columns;
+		struct err err;
+		size_t rows = 1 + random_below(&random, round % 2 ? 60 : 20000);
+		random_trace(&random, (enum shape)(round % SHAPES), rows, &columns, 1);
+		const uint64_t sizes[] = {1000, 4000};
+		const uint32_t counts[] = {2, 5, 9};
+		struct grid_ask ask = {
+			.sizes = sizes, .size_count = 2, .counts = counts, .count_count = 3};
+		size_t slices = 1 + random_below(&random, 7), cell_count = 0;
+		uint64_t departure[9] = {0}, sum[12] = {0};
+		for (size_t k = 0; k < slices; k++) {
+			struct grid_slice *slice;
+			assert_int_equal(grid_slice_run(&columns.trace, &ask, rows * k / slices,
+							rows * (k + 1) / slices, &slice, &err),
+					 0);
+			if (k > 0)
+				assert_int_equal(grid_slice_join(slice, departure, &err), 0);
+			memcpy(departure, grid_slice_state(slice), sizeof(departure));
+			const uint64_t *cells = grid_slice_cells(slice, &cell_count);
+			assert_int_equal(cell_count, 12);
+			for (size_t i = 0; i < cell_count; i++)
+				sum[i] += cells[i];
+			grid_slice_free(slice);
+		}
+		struct grid one, many;
+		assert_int_equal(grid_run(&columns.trace, &ask, &one, &err), 0);
+		assert_int_equal(grid_of_cells(&ask, sum, &many, &err), 0);
+		for (size_t c = 0; c < 3; c++) {
+			for (size_t s = 0; s < 2; s++)
+				assert_outcome(grid_at(&many, c, s), grid_at(&one, c, s));
+		}
+		grid_release(&one);
+		grid_release(&many);
+		sim_columns_release(&columns);
+	}
+}
+
 /* A plain loop over slots, to hold a whole long run against. */
 static void test_grid__a_long_run_in_segments_equals_a_plain_loop(void **state)
 {
@@ -336,6 +379,7 @@ int main(void)
 		cmocka_unit_test(test_grid__all_oversize_are_500_or_503),
 		cmocka_unit_test(test_grid__many_slots_are_the_lowest_free_ones),
 		cmocka_unit_test(test_grid__results_do_not_depend_on_threads_or_kernel),
+		cmocka_unit_test(test_grid__slices_joined_from_left_to_right_are_one_run),
 		cmocka_unit_test(test_grid__a_long_run_in_segments_equals_a_plain_loop),
 		cmocka_unit_test(test_grid__impossible_questions_are_refused),
 		cmocka_unit_test(test_overlap__is_the_least_count_without_a_rejection),
