@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
-
 /* -- memory ------------------------------------------------------------------- */
 
 /* Room for one more, by doubling; dies like every tool without memory. */
