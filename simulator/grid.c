@@ -111,7 +111,8 @@ static void chunk_prepare(const struct pass *pass, const struct slots *slots, si
 						     pass->ask->early_size);
 		service = shortened;
 	}
-	pass->kernel->prepare(chunk, trace->arrival_ns + row, service, slots->base, n);
+	chunk->latest =
+		pass->kernel->prepare(chunk, trace->arrival_ns + row, service, slots->base, n);
 }
 
 /* A key below NEVER is a departure exactly; only those beyond reach are kept
@@ -120,10 +121,7 @@ static void departures_store(const struct pass *pass, struct slots *slots, size_
 			     const struct slots_chunk *chunk)
 {
 	const struct sim_trace *trace = pass->trace;
-	int32_t latest = 0;
-	for (size_t i = 0; i < n; i++)
-		latest = chunk->departure[i] > latest ? chunk->departure[i] : latest;
-	if (latest != SLOTS_NEVER)
+	if (chunk->latest != SLOTS_NEVER)
 		return;
 	for (size_t i = 0; i < n; i++) {
 		if (chunk->departure[i] != SLOTS_NEVER || chunk->slot[i] >= slots->count)
@@ -145,9 +143,11 @@ static void cells_add(const struct pass *pass, uint64_t *cell, size_t row, size_
 	size_t columns = pass->ask->size_count + 1;
 	pass->kernel->bins(bin, pass->trace->need_bytes + row, n, pass->ask->sizes,
 			   pass->ask->size_count);
+	const uint32_t *row_of = pass->row_of;
+	uint32_t none = pass->slot_count;
 	for (size_t i = 0; i < n; i++) {
-		uint32_t s = slot[i] < pass->slot_count ? slot[i] : pass->slot_count;
-		cell[pass->row_of[s] * columns + bin[i]] += weight;
+		uint32_t s = slot[i] < none ? slot[i] : none;
+		cell[row_of[s] * columns + bin[i]] += weight;
 	}
 }
 
@@ -266,7 +266,7 @@ static int64_t segment_repair(const struct pass *pass, struct segment *left,
 			      struct segment *segment)
 {
 	struct slots truth, guess;
-	struct slots_chunk *chunk = malloc(2 * sizeof(*chunk));
+	struct slots_chunk *chunk = aligned_alloc(128, 2 * sizeof(*chunk));
 	if (slots_init(&truth, pass->slot_count) < 0) {
 		free(chunk);
 		return -1;

@@ -66,7 +66,8 @@ bool slots_same_from(const struct slots *a, const struct slots *b, uint64_t t);
 struct slots_chunk {
 	int32_t arrival[SLOTS_CHUNK], departure[SLOTS_CHUNK]; /* from base, departure capped */
 	uint32_t slot[SLOTS_CHUNK];
-};
+	int32_t latest; /* of departure */
+} __attribute__((aligned(128)));
 
 struct slots_kernel {
 	const char *name;
@@ -74,9 +75,10 @@ struct slots_kernel {
 	 * Writes keys and chunk.slot, not slots.departure. */
 	void (*hunt)(struct slots *const slots[], struct slots_chunk *const chunk[],
 		     uint32_t lanes, size_t n);
-	/* Fills chunk.arrival and chunk.departure. Needs base <= arrival_ns[i]. */
-	void (*prepare)(struct slots_chunk *chunk, const int64_t *arrival_ns,
-			const int64_t *service_ns, uint64_t base, size_t n);
+	/* Fills chunk.arrival and chunk.departure, whose greatest it returns. Needs
+	 * base <= arrival_ns[i]. */
+	int32_t (*prepare)(struct slots_chunk *chunk, const int64_t *arrival_ns,
+			   const int64_t *service_ns, uint64_t base, size_t n);
 	/* bin[i] = number of sizes below need[i]; sizes ascend. */
 	void (*bins)(uint32_t *bin, const uint64_t *need, size_t n, const uint64_t *sizes,
 		     size_t size_count);

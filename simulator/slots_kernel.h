@@ -152,16 +152,20 @@ static void hunt(struct slots *const slots[], struct slots_chunk *const chunk[],
 		hunt_wide(slots, chunk, lanes, n);
 }
 
-static void prepare(struct slots_chunk *restrict chunk, const int64_t *restrict arrival_ns,
-		    const int64_t *restrict service_ns, uint64_t base, size_t n)
+static int32_t prepare(struct slots_chunk *restrict chunk, const int64_t *restrict arrival_ns,
+		       const int64_t *restrict service_ns, uint64_t base, size_t n)
 {
+	int32_t latest = 0;
 	for (size_t i = 0; i < n; i++) {
 		uint64_t t = (uint64_t)arrival_ns[i] - base;
 		/* Both are below 2^63, so the sum of 64 bits is exact. */
 		uint64_t d = t + (uint64_t)service_ns[i];
+		int32_t key = d > SLOTS_REACH ? SLOTS_NEVER : (int32_t)d;
 		chunk->arrival[i] = (int32_t)t;
-		chunk->departure[i] = d > SLOTS_REACH ? SLOTS_NEVER : (int32_t)d;
+		chunk->departure[i] = key;
+		latest = key > latest ? key : latest;
 	}
+	return latest;
 }
 
 /* One size at a time over the whole chunk: this vectorises, a search per
