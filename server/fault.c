@@ -5,8 +5,8 @@
 #include "server/bucket.h"
 #include "server/loop.h"
 #include "server/malloc.h"
+#include "server/registers.h"
 #include "server/request.h"
-#include "server/switch.h"
 
 #include <assert.h>
 #include <dlfcn.h>
@@ -20,42 +20,12 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-enum { STEPS_MAX = 1000 * 1000, WATCH_PATIENCE = 3 };
+enum { STEPS_MAX = 1000 * 1000, WATCH_PATIENCE = 3, LOOKS_MAX = 50 };
 
-/* -- registers, per architecture -------------------------------------------------- */
-
-#if defined(__x86_64__)
-enum { FLAG_TRAP = 0x100, FLAG_DIRECTION = 0x400, FLAG_ALIGNMENT = 0x40000 };
-
-static uintptr_t context_pc(const ucontext_t *context)
-{
-	return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
-}
-
-static bool context_step(ucontext_t *context, bool on)
-{
-	if (on)
-		context->uc_mcontext.gregs[REG_EFL] |= FLAG_TRAP;
-	else
-		context->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)FLAG_TRAP;
-	return true;
-}
-
-/* As if switch_abandon(top, request_abandoned, r) had been called there. */
 static void context_abandon(ucontext_t *context, struct pail_request *r)
 {
-	greg_t *regs = context->uc_mcontext.gregs;
-
-	regs[REG_RIP] = (greg_t)(uintptr_t)switch_abandon;
-	regs[REG_RSP] = (greg_t)((uintptr_t)r->stack_top - 8);
-	regs[REG_RDI] = (greg_t)(uintptr_t)r->stack_top;
-	regs[REG_RSI] = (greg_t)(uintptr_t)request_abandoned;
-	regs[REG_RDX] = (greg_t)(uintptr_t)r;
-	regs[REG_EFL] &= ~(greg_t)(FLAG_TRAP | FLAG_DIRECTION | FLAG_ALIGNMENT);
+	registers_abandon(context, r->stack_top, request_abandoned, r);
 }
-#else
-#	error "fault.c knows the registers of x86-64 only"
-#endif
 
 /* -- faults ------------------------------------------------------------------------- */
 
@@ -112,7 +82,7 @@ __attribute__((noreturn)) static void die(int signal, const char *what)
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
 	struct pail_request *r = leavable();
-	uintptr_t pc = context_pc(context);
+	uintptr_t pc = registers_pc(context);
 	bool sent = info->si_code <= 0 && !(signal == SIGABRT && info->si_pid == getpid());
 
 	if (!r || sent)
@@ -129,8 +99,9 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 
 static void deadline_now(struct pail_request *r, const char *cause, ucontext_t *context)
 {
-	context_step(context, false);
+	registers_step(context, false);
 	r->worker->stepping = NULL;
+	r->worker->looks = 0;
 	request_note(r, cause, 504);
 	context_abandon(context, r);
 }
@@ -146,10 +117,15 @@ static void deadline_passed(struct pail_request *r, const char *cause, ucontext_
 		r->locks.cause = cause;
 		r->locks.status = 504;
 		r->cpu_ticks = 0;
-	} else if (patient && malloc_pc_in_libc(context_pc(context))) {
+	} else if (patient && malloc_pc_in_libc(registers_pc(context))) {
+		if (!registers_step(context, true)) {
+			/* It is looked at again at the next tick, a few times. */
+			if (++r->worker->looks > LOOKS_MAX)
+				deadline_now(r, cause, context);
+			return;
+		}
 		r->worker->stepping = cause;
 		r->worker->steps = 0;
-		context_step(context, true);
 	} else {
 		deadline_now(r, cause, context);
 	}
@@ -187,8 +163,8 @@ static void on_step(int signal, siginfo_t *info, void *context)
 			r->pending_status = 504;
 		}
 		this_worker->stepping = NULL;
-		context_step(context, false);
-	} else if (!malloc_pc_in_libc(context_pc(context)) ||
+		registers_step(context, false);
+	} else if (!malloc_pc_in_libc(registers_pc(context)) ||
 		   ++this_worker->steps > STEPS_MAX) {
 		deadline_now(r, cause, context);
 	}

@@ -65,7 +65,7 @@ struct worker {
 	struct red_zone red_zone;
 	struct worker_counts counts;
 	const char *stepping; /* a deadline that waits for the code to leave libc */
-	uint32_t steps, watched;
+	uint32_t steps, watched, looks;
 	_Atomic int started;     /* 0 not yet, 1 serving, -1 pail_thread_start() failed */
 	uint64_t unix_offset_ns; /* of the wall clock from ours */
 	struct log log;
