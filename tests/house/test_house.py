@@ -200,7 +200,8 @@ class Hardening(unittest.TestCase):
                 self.assertRegex(done.stdout, r"\n +GNU_STACK .* RW +0x", "the stack is not executable")
 
     def test_asserts_are_on(self):
-        """But in the shim: there, in the tests' own build of it only."""
+        """But in the shim: there, in the tests' own build of it only. Tests in
+        other languages bring CMake's flags."""
         with open(f"{BUILD}/compile_commands.json", encoding="utf-8") as file:
             without = {os.path.relpath(e["file"], SOURCE) for e in json.load(file) if "-DNDEBUG" in e["command"]}
         self.assertEqual(sorted(p for p in without if not p.startswith("libtrace/shim/")), [])
