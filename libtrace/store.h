@@ -85,6 +85,9 @@ int store_query_int(struct trace *trace, const char *sql, int64_t *value, struct
 int store_row_values(sqlite3_stmt *statement, int64_t value[COLUMN_COUNT]);
 /* Those rows whose request id is above the parameter, in order of id. */
 extern const char store_rows_after[];
+/* trace_put_request() with events that are stored already, or -1 and 0. */
+int store_put_request(struct trace *trace, const struct trace_request *request,
+		      int64_t first_event, size_t events, struct err *err);
 /* trace_close()'s part for a writer. */
 void store_writer_release(struct trace *trace);
 

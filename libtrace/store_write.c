@@ -355,30 +355,33 @@ static void bind_request(sqlite3_stmt *s, const struct trace_request *r, int64_t
 	sqlite3_bind_int64(s, 30, (int64_t)count);
 }
 
-int trace_put_request(struct trace *t, const struct trace_request *r,
-		      const struct replay_op *ops, size_t count, int64_t *id, struct err *err)
+int store_put_request(struct trace *t, const struct trace_request *r, int64_t first_event,
+		      size_t count, struct err *err)
 {
 	assert(r->id == 0 && r->end_ns >= r->start_ns && r->start_ns >= 0);
 	assert(r->need_bump_bytes >= 0 && r->need_reuse_bytes >= 0);
 	uint32_t route;
 	if (begin(t, err) != 0 || put_route(t, r->route, &route, err) != 0)
 		return -1;
-	int64_t first_event = ops ? t->next_event : -1;
-	bind_request(t->statement[PUT_REQUEST], r, t->next_request, first_event,
-		     ops ? count : 0);
+	bind_request(t->statement[PUT_REQUEST], r, t->next_request, first_event, count);
 	if (finish_statement(t, t->statement[PUT_REQUEST], err) != 0)
 		return -1;
-	if (ops && put_ops(t, ops, count, err) != 0)
-		return -1;
-	int64_t given = t->next_request++;
+	t->next_request++;
 	chunk_add(t->chunk,
 		  (int64_t[COLUMN_COUNT]){r->start_ns, r->end_ns - r->start_ns,
 					  r->need_bump_bytes, r->need_reuse_bytes, route});
-	if (t->chunk->count == COLUMNS_CHUNK && flush_chunk(t, err) != 0)
-		return -1;
+	return t->chunk->count == COLUMNS_CHUNK ? flush_chunk(t, err) : 0;
+}
+
+int trace_put_request(struct trace *t, const struct trace_request *r,
+		      const struct replay_op *ops, size_t count, int64_t *id, struct err *err)
+{
 	if (id)
-		*id = given;
-	return 0;
+		*id = t->next_request;
+	int64_t first_event = ops ? t->next_event : -1;
+	if (store_put_request(t, r, first_event, ops ? count : 0, err) != 0)
+		return -1;
+	return ops ? put_ops(t, ops, count, err) : 0;
 }
 
 /* -- creating, committing ------------------------------------------------ */

@@ -94,6 +94,53 @@ void trace_columns_release(struct trace_columns *columns);
 int trace_replay(struct trace *trace, int64_t request_id, struct replay_op **ops, size_t *count,
 		 struct err *err);
 
+/* Where allocations come from (recorded with --detail stacks). A frame is an
+ * address in a file, the last byte of the call; inlined functions are frames of
+ * their own at the same address. A site is a list of frames, innermost first. */
+struct trace_frame {
+	int64_t id;
+	uint64_t address; /* as linked; where `module` is empty: as it was in memory */
+	struct str module, function, file; /* function, file: empty if not known */
+	int line;                          /* 0: not known */
+};
+
+struct trace_site {
+	int64_t id;
+	struct str name; /* the innermost frame that is not an allocator's own */
+	const uint32_t *frame; /* ids; reading: index into frames of trace_sites */
+	uint32_t frames;
+	/* over the whole recording, requests or not */
+	int64_t allocations, requested_bytes;
+	int64_t live_peak_bytes; /* at one time */
+	int64_t left_bytes;      /* not freed when its process ended */
+};
+
+/* What a site did in the requests of one route. */
+struct trace_site_use {
+	int64_t site;
+	struct str route;
+	int64_t requests, allocations, requested_bytes;
+	int64_t escapes, escaped_bytes; /* outlived their request */
+	/* of the escapes: freed later, by whom, and how long after the request */
+	int64_t freed_by_request, freed_by_connection, freed_by_other;
+	int64_t kept_ns_sum, kept_ns_max;
+};
+
+struct trace_sites {
+	struct trace_frame *frame;
+	struct trace_site *site; /* in order of id */
+	struct trace_site_use *use;
+	size_t frames, sites, uses;
+	void *memory; /* strings and lists */
+};
+/* All sites; none (sites == 0) in a trace without. */
+int trace_sites_load(struct trace *trace, struct trace_sites *sites, struct err *err);
+void trace_sites_release(struct trace_sites *sites);
+/* The site of each operation of trace_replay(), 0 where there is none: 1 and a
+ * malloc'd array, 0 if the trace holds none, -1 error. */
+int trace_replay_sites(struct trace *trace, int64_t request_id, uint32_t **sites, size_t *count,
+		       struct err *err);
+
 /* -- writing ------------------------------------------------------------ */
 
 struct trace_process {
@@ -133,6 +180,13 @@ int trace_put_meta(struct trace *trace, const char *key, const char *value, stru
 /* ops may be NULL. Gives the row's id. */
 int trace_put_request(struct trace *trace, const struct trace_request *request,
 		      const struct replay_op *ops, size_t count, int64_t *id, struct err *err);
+/* The same, with the site of each operation in parallel. */
+int trace_put_request_sites(struct trace *trace, const struct trace_request *request,
+			    const struct replay_op *ops, const uint32_t *sites, size_t count,
+			    int64_t *id, struct err *err);
+int trace_put_frame(struct trace *trace, const struct trace_frame *frame, struct err *err);
+int trace_put_site(struct trace *trace, const struct trace_site *site, struct err *err);
+int trace_put_site_use(struct trace *trace, const struct trace_site_use *use, struct err *err);
 /* Makes what was put so far safe against the death of this process, and from
  * trace_close() on against that of the machine. */
 int trace_commit(struct trace *trace, struct err *err);
@@ -143,5 +197,21 @@ int trace_rollback(struct trace *trace, struct err *err);
  * new room on a full disk (the value's length must not grow). Only after a
  * commit or a rollback. */
 int trace_amend_meta(struct trace *trace, const char *key, const char *value, struct err *err);
+
+/* -- merging -------------------------------------------------------------- */
+
+enum trace_align {
+	TRACE_ALIGN_CLOCK, /* each begins when its own clock says it did */
+	TRACE_ALIGN_START, /* all begin at once */
+	TRACE_ALIGN_CHAIN, /* each begins where the one before ends */
+};
+
+/* Called now and then with the requests done so far; not 0 ends the merge. */
+typedef int trace_merge_step(int64_t requests, void *arg);
+
+/* Writes everything of `count` traces into a new one at `path`, as
+ * docs/man/pail-merge.1 says; the file appears when it is whole. */
+int trace_merge(const char *path, char *const *paths, size_t count, enum trace_align align,
+		trace_merge_step *step, void *arg, struct err *err);
 
 #endif

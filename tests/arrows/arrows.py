@@ -53,7 +53,7 @@ PARTS = {
 FILES = {
     "base/conf.c": ["ini.h"],
     "simulator/mpi.c": ["mpi.h"],
-    "libtrace/store*.[ch]": ["sqlite3.h"],
+    "libtrace/store*.[ch]": ["sqlite3.h", "sqlite3ext.h"],
     "libtrace/elf_file.c": ["gelf.h", "dwarf.h", "elfutils/*.h"],
     "cli/main.c": ["pail_version.h"],  # made by the build
 }
