@@ -14,6 +14,8 @@
 
 #include <assert.h>
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,31 +121,83 @@ static int groups_make(struct planner *p, struct err *err)
 	return 0;
 }
 
-static int runs_make(struct planner *p, struct err *err)
+/* Runs of groups are played by several threads, each taking the next. */
+struct run_task {
+	uint32_t first, end;
+};
+
+struct run_queue {
+	struct planner *planner;
+	const struct planner_ask *ask; /* for one thread each */
+	struct run_task task[GROUPS_TRIED * (GROUPS_TRIED + 1) / 2];
+	size_t count;
+	atomic_size_t next;
+	atomic_bool failed;
+	struct err err; /* of the one that set failed */
+};
+
+static int run_play(struct planner *p, const struct planner_ask *ask, struct run_task task,
+		    bool *member, struct err *err)
 {
-	bool *member = calloc(p->route_count, sizeof(*member));
-	int result = member ? 0 : err_set(err, "out of memory");
-	for (uint32_t first = 0; result == 0 && first < p->groups; first++) {
-		for (uint32_t end = first + 1; result == 0 && end <= p->groups; end++) {
-			/* A single class is all there is room for: only the whole row. */
-			if (p->ask->classes == 1 && end - first != p->groups)
-				continue;
-			for (size_t r = 0; r < p->route_count; r++)
-				member[r] = p->group_of[r] >= first && p->group_of[r] < end;
-			struct group *group = calloc(1, sizeof(*group));
-			if (!group) {
-				result = err_set(err, "out of memory");
-				break;
-			}
-			result = group_init(group, p->ask->trace, member, p->ask, err);
-			if (result < 0)
-				free(group);
-			else
-				p->run[first][end] = group;
-		}
+	for (size_t r = 0; r < p->route_count; r++)
+		member[r] = p->group_of[r] >= task.first && p->group_of[r] < task.end;
+	struct group *group = calloc(1, sizeof(*group));
+	if (!group)
+		return err_set(err, "out of memory");
+	if (group_init(group, p->ask->trace, member, ask, err) < 0) {
+		free(group);
+		return -1;
+	}
+	p->run[task.first][task.end] = group;
+	return 0;
+}
+
+static void *runs_play(void *arg)
+{
+	struct run_queue *queue = arg;
+	bool *member = calloc(queue->planner->route_count, sizeof(*member));
+	struct err err;
+	size_t next;
+	while ((next = atomic_fetch_add(&queue->next, 1)) < queue->count) {
+		int result = member ? run_play(queue->planner, queue->ask, queue->task[next],
+					       member, &err)
+				    : err_set(&err, "out of memory");
+		if (result < 0 && !atomic_exchange(&queue->failed, true))
+			queue->err = err;
 	}
 	free(member);
-	return result;
+	return NULL;
+}
+
+static int runs_make(struct planner *p, struct err *err)
+{
+	struct planner_ask alone = *p->ask;
+	struct run_queue queue = {.planner = p, .ask = &alone};
+	/* The longest first, so that no thread is left with one at the end. A single
+	 * class is all there is room for: only the whole row. */
+	for (uint32_t length = p->groups; length > 0; length--) {
+		if (p->ask->classes == 1 && length != p->groups)
+			break;
+		for (uint32_t first = 0; first + length <= p->groups; first++)
+			queue.task[queue.count++] = (struct run_task){first, first + length};
+	}
+	enum { THREADS_MAX = 64 };
+	pthread_t thread[THREADS_MAX];
+	size_t threads = p->ask->threads ? p->ask->threads : 1, started = 0;
+	threads = threads < queue.count ? threads : queue.count;
+	threads = threads < THREADS_MAX ? threads : THREADS_MAX;
+	if (threads > 1)
+		alone.threads = 1;
+	while (started + 1 < threads &&
+	       pthread_create(&thread[started], NULL, runs_play, &queue) == 0)
+		started++;
+	runs_play(&queue);
+	for (size_t i = 0; i < started; i++)
+		pthread_join(thread[i], NULL);
+	if (!queue.failed)
+		return 0;
+	*err = queue.err;
+	return -1;
 }
 
 /* ---- choosing options for one cut ---------------------------------------------- */

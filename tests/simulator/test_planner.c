@@ -27,7 +27,7 @@ static struct planner_ask ask_for(const struct sim_trace *trace, double target,
 				    .target = target,
 				    .confidence = 0.95,
 				    .classes = classes,
-				    .threads = 1};
+				    .threads = 3};
 }
 
 static struct grid_outcome outcome_of(const struct sim_trace *trace, uint64_t size,
