@@ -9,8 +9,9 @@ enum { STEPS_MAX = 10000000 };
 static long double stirling_rest(long double n)
 {
 	const long double half_log_2pi = 0.918938533204672741780329736405617640L;
+	int sign; /* lgamma() would write it to a global: a race between threads */
 	if (n < 20)
-		return lgammal(n + 1) - (n + 0.5L) * logl(n) + n - half_log_2pi;
+		return lgammal_r(n + 1, &sign) - (n + 0.5L) * logl(n) + n - half_log_2pi;
 	long double r = 1 / n, r2 = r * r;
 	return r * (1 / 12.0L -
 		    r2 * (1 / 360.0L -
