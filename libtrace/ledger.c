@@ -604,6 +604,38 @@ uint32_t ledger_settle(struct ledger *ledger, struct live *live, struct segment 
 	return allocations;
 }
 
+void ledger_settle_shares(struct ledger *ledger, struct live *live, struct segment *s,
+			  const struct ref *owner, uint32_t count)
+{
+	uint64_t all = 0, seen = 0;
+	for (uint32_t i = 0; i < s->count; i++)
+		all += s->entry[i].kind == REPLAY_ALLOC;
+	for (uint32_t i = 0; i < s->count; i++) {
+		struct segment_entry *e = &s->entry[i];
+		bool block = e->kind == REPLAY_FREE || e->kind == REPLAY_REALLOC;
+		if (block && e->about >= i)
+			continue; /* as in ledger_settle() */
+		if (block)
+			e->share = s->entry[e->about].share;
+		else
+			e->share = seen >= all ? count - 1 : (uint32_t)(seen * count / all);
+		seen += e->kind == REPLAY_ALLOC;
+		struct request *r = ledger_request(ledger, owner[e->share]);
+		if (r)
+			settle_request(ledger, r, s, i);
+	}
+	for (uint32_t i = 0; i < s->count; i++) {
+		struct segment_entry *e = &s->entry[i];
+		struct block *at = e->address != 0 ? entry_block(live, s, i) : NULL;
+		if (at) {
+			at->owner = owner[e->share];
+			at->slot = e->slot;
+		}
+	}
+	s->count = 0;
+	s->self.generation = ++ledger->segment_generation;
+}
+
 void request_judge(struct request *r)
 {
 	r->judged = true;

@@ -101,6 +101,7 @@ struct segment_entry {
 	uint8_t align_log2;
 	uint32_t about; /* FREE, REALLOC: the entry that allocated the block */
 	uint32_t slot;  /* given when it is settled */
+	uint32_t share; /* whose it is, when it is settled for several */
 	uint64_t address, size_bytes;
 };
 enum { ENTRY_FOREIGN_FREE = 3, SEGMENT_ENTRIES_MAX = 1 << 16 };
@@ -173,6 +174,11 @@ bool segment_full(const struct segment *segment);
  * number of allocations that it held. */
 uint32_t ledger_settle(struct ledger *ledger, struct live *live, struct segment *segment,
 		       struct ref owner);
+
+/* Gives it to several requests in order: each gets as many of its allocations,
+ * and what becomes of them. */
+void ledger_settle_shares(struct ledger *ledger, struct live *live, struct segment *segment,
+			  const struct ref *owner, uint32_t count);
 
 void live_release(struct live *live);
 

@@ -138,8 +138,38 @@ struct request *turn_begin_request(struct attribute *a, struct process *p, struc
 
 /* -- for whom a thread works --------------------------------------------- */
 
+/* Requests that were read at once and are answered at once: nothing shows where
+ * one ends and the next begins, but that each allocates about as often. */
+static bool settle_batch(struct attribute *a, struct thread *t)
+{
+	struct connection *c = turn_connection(a, t->batch);
+	struct ref refs[PIPELINE_MAX + 1];
+	t->batch = nobody;
+	if (!c || !ref_equal(t->owner, c->extra->current))
+		return false;
+	uint32_t count = turn_unanswered(a, c, refs, PIPELINE_MAX + 1);
+	if (count < 2)
+		return false;
+	struct request *first = turn_request(a, refs[0]);
+	bool alike = true;
+	for (uint32_t i = 1; i < count; i++) {
+		struct request *r = turn_request(a, refs[i]);
+		alike = alike && r->label_bytes == first->label_bytes &&
+			memcmp(r->label, first->label, r->label_bytes) == 0;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		turn_doubt(turn_request(a, refs[i]), alike ? TRACE_INFERRED : TRACE_AMBIGUOUS);
+	ledger_settle_shares(&a->ledger, &t->process->live, &t->segment, refs, count);
+	return true;
+}
+
 void turn_settle(struct attribute *a, struct thread *t, struct ref owner)
 {
+	if (t->batch.kind != OWNER_NONE && ref_equal(owner, t->owner) && settle_batch(a, t)) {
+		turn_absorb(a, t->process);
+		return;
+	}
+	t->batch = nobody;
 	ledger_settle(&a->ledger, &t->process->live, &t->segment, owner);
 	turn_absorb(a, t->process);
 }
@@ -223,6 +253,23 @@ void turn_touch(struct attribute *a, struct thread *t, struct request *r, bool w
 	turn_add(a, t, r->self);
 }
 
+uint32_t turn_unanswered(struct attribute *a, struct connection *c, struct ref *refs,
+			 uint32_t room)
+{
+	struct connection_extra *x = c->extra;
+	uint32_t count = 0;
+	for (uint32_t i = 0; i <= x->queued && count < room; i++) {
+		struct ref ref = i == 0 ? x->current : x->queue[i - 1];
+		struct request *r = turn_request(a, ref);
+		bool arriving = ref_equal(ref, x->newest) && i > 0 &&
+				x->message.protocol != MESSAGE_FASTCGI &&
+				!message_idle(&x->message);
+		if (r && r->state == REQUEST_RUNNING && !arriving)
+			refs[count++] = ref;
+	}
+	return count;
+}
+
 bool turn_response_open(const struct connection *c)
 {
 	return c && (c->extra->out.state == HTTP_BODY || c->extra->out.state == HTTP_FIELDS);
@@ -245,6 +292,7 @@ void turn_end_connection(struct attribute *a, struct connection *c)
 		.live_peak_bytes = c->live_peak_bytes,
 	};
 	a->sink.connection(a->sink.context, &row);
+	message_scan_release(&c->extra->message);
 	free(c->extra);
 	c->extra = NULL;
 	ledger_connection_free(&a->ledger, c);

@@ -13,6 +13,7 @@
 #include "libtrace/fds.h"
 #include "libtrace/http.h"
 #include "libtrace/ledger.h"
+#include "libtrace/message.h"
 #include "libtrace/route.h"
 
 static const struct ref nobody = {OWNER_NONE, 0, 0};
@@ -40,6 +41,7 @@ struct connection_extra {
 	uint32_t queued;
 	bool plain_seen; /* TLS events tell its plain text */
 	struct http_scan in, out;
+	struct message_scan message; /* what is read, if it is not HTTP */
 };
 
 /* A write that waits for its result, or a read for its last hole. */
@@ -72,6 +74,7 @@ struct thread {
 	bool polls;        /* waits for descriptors: gets its work there, not by hand */
 	struct ref unit[UNIT_REQUESTS_MAX];
 	uint32_t unit_count;
+	struct ref batch; /* a connection: the segment is for all that was read there at once */
 	struct ref *closing; /* connections closed in this unit */
 	uint32_t closing_count, closing_room;
 	struct block moving; /* between REALLOC_BEGIN and REALLOC_END */
@@ -147,6 +150,10 @@ void turn_judge(struct attribute *a, struct thread *t);
 void turn_settle_fallback(struct attribute *a, struct thread *t);
 /* The end of a unit (rule 5). */
 void turn_boundary(struct attribute *a, struct thread *t);
+/* Those requests of a connection that were read and not answered, at most
+ * `room`; not the one whose last byte has not come. */
+uint32_t turn_unanswered(struct attribute *a, struct connection *c, struct ref *refs,
+			 uint32_t room);
 /* Its answer is under way, with a known length of which some is missing. */
 bool turn_response_open(const struct connection *c);
 /* Hands the connection to the sink and forgets it. */

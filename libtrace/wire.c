@@ -172,22 +172,75 @@ static void feed_in(struct attribute *a, struct thread *t, struct connection *c,
 	} while (event.kind != HTTP_NONE);
 }
 
-/* Other protocols: the first bytes after the last answer. */
-static void message_in(struct attribute *a, struct thread *t, struct connection *c,
-		       struct str bytes, int64_t time_ns)
+/* Protocols that we do not know: the first bytes after the last answer. */
+static void turn_in(struct attribute *a, struct thread *t, struct connection *c,
+		    int64_t time_ns)
 {
 	struct request *r = turn_request(a, c->extra->current);
 	if (r && r->state == REQUEST_RUNNING)
 		return;
 	request_arrives(a, t, c, time_ns);
 	r = turn_request(a, c->extra->current);
-	struct str command = http_resp_command(bytes);
 	if (r)
-		wire_set_label(r, command.length > 0 ? command : STR("message"));
-	if (r && command.length > 0)
-		for (size_t i = 0; i < r->label_bytes; i++)
-			if (r->label[i] >= 'a' && r->label[i] <= 'z')
+		wire_set_label(r, STR("message"));
+}
+
+static void message_event(struct attribute *a, struct thread *t, struct connection *c,
+			  const struct message_event *event, int64_t time_ns)
+{
+	struct request *r = turn_request(a, c->extra->newest);
+	switch (event->kind) {
+	case MESSAGE_BEGIN: request_arrives(a, t, c, time_ns); break;
+	case MESSAGE_NAME:
+		if (r && event->method.length > 0)
+			set_target(r, event->method, event->name);
+		else if (r)
+			wire_set_label(r, event->name);
+		for (size_t i = 0; r && i < r->label_bytes; i++)
+			if (c->extra->message.protocol == MESSAGE_RESP && r->label[i] >= 'a' &&
+			    r->label[i] <= 'z')
 				r->label[i] = (char)(r->label[i] - 'a' + 'A');
+		break;
+	default: break;
+	}
+}
+
+static void message_in(struct attribute *a, struct thread *t, struct connection *c,
+		       struct str bytes, int64_t time_ns)
+{
+	struct message_scan *scan = &c->extra->message;
+	struct message_event event;
+	if (scan->protocol == MESSAGE_UNKNOWN)
+		scan->protocol = message_recognise(bytes);
+	if (scan->protocol == MESSAGE_OTHER) {
+		turn_in(a, t, c, time_ns);
+		return;
+	}
+	message_resume(scan, bytes);
+	do {
+		size_t took = message_feed(scan, bytes, &event);
+		bytes.bytes += took;
+		bytes.length -= took;
+		message_event(a, t, c, &event, time_ns);
+		if (event.kind == MESSAGE_LOST) /* whatever it is, it is read for somebody */
+			turn_in(a, t, c, time_ns);
+	} while (event.kind != MESSAGE_NONE);
+}
+
+/* Bytes that the shim did not show. */
+static void hole_in(struct attribute *a, struct thread *t, struct connection *c, uint64_t count,
+		    int64_t time_ns)
+{
+	struct http_event http;
+	struct message_event message;
+	if (c->extra->protocol == PROTOCOL_HTTP) {
+		http_scan_skip(&c->extra->in, count, &http);
+		http_in(a, t, c, &http, time_ns);
+	} else if (c->extra->protocol == PROTOCOL_MESSAGE &&
+		   c->extra->message.protocol > MESSAGE_OTHER) {
+		message_skip(&c->extra->message, count, &message);
+		message_event(a, t, c, &message, time_ns);
+	}
 }
 
 static enum protocol judge_protocol(struct attribute *a, struct str bytes)
@@ -210,11 +263,8 @@ static void piece_in(struct attribute *a, struct thread *t, struct connection *c
 		     uint32_t offset, struct str bytes)
 {
 	struct connection_extra *x = c->extra;
-	struct http_event event;
-	if (offset > t->io.covered) {
-		http_scan_skip(&x->in, offset - t->io.covered, &event);
-		http_in(a, t, c, &event, t->io.time_ns);
-	}
+	if (offset > t->io.covered)
+		hole_in(a, t, c, offset - t->io.covered, t->io.time_ns);
 	if (x->protocol == PROTOCOL_UNKNOWN ||
 	    (x->protocol == PROTOCOL_TLS && t->io.tls && !x->plain_seen)) {
 		x->plain_seen = t->io.tls;
@@ -284,12 +334,19 @@ static void connection_read(struct attribute *a, struct thread *t, struct connec
 	t->io.time_ns = e->time_ns;
 	t->io.total = e->a;
 	t->io.covered = 0;
+	if (t->batch.kind != OWNER_NONE && t->open) /* before others join them */
+		turn_settle(a, t, t->owner);
 	pieces_in(a, t, c, e);
 	current = turn_request(a, c->extra->current);
 	c->bytes_in += t->io.tls == c->extra->plain_seen ? e->a : 0;
 	if (current && t->io.tls == c->extra->plain_seen)
 		current->bytes_in += e->a;
 	touch_current(a, t, c, false, e->time_ns);
+	if (c->extra->protocol == PROTOCOL_MESSAGE && c->extra->queued > 0 && !t->open &&
+	    !turn_request(a, t->marked)) {
+		turn_open(t, c->extra->current);
+		t->batch = c->self;
+	}
 }
 
 /* -- what is written ----------------------------------------------------- */
@@ -389,6 +446,64 @@ static void scan_written(struct attribute *a, struct thread *t, struct connectio
 	}
 }
 
+/* FastCGI says when an answer is over, and its status, in what it holds. */
+static bool fastcgi_answered(const struct thread *t, struct request *r)
+{
+	static const char status[] = "Status: ";
+	bool over = false;
+	for (uint32_t at = 0; at < t->io.used;) {
+		uint32_t offset, length;
+		memcpy(&offset, t->io.bytes + at, 4);
+		memcpy(&length, t->io.bytes + at + 4, 4);
+		const unsigned char *b = t->io.bytes + at + 8;
+		at += 8 + length;
+		if (r && r->status < 0 && offset == 0 && length > 8 && b[0] == 1 && b[1] == 6) {
+			r->status = 200;
+			if (length >= 8 + sizeof(status) + 2 &&
+			    memcmp(b + 8, status, sizeof(status) - 1) == 0)
+				r->status = (b[16] - '0') * 100 + (b[17] - '0') * 10 +
+					    (b[18] - '0');
+		}
+		if (length >= 16) {
+			const unsigned char *last = b + length - 16;
+			over = last[0] == 1 && last[1] == 3 && last[4] == 0 && last[5] == 8;
+		}
+	}
+	return over;
+}
+
+/* All that was read before is answered by what is written. */
+static void message_answered(struct attribute *a, struct thread *t, struct connection *c)
+{
+	struct connection_extra *x = c->extra;
+	struct request *r = turn_request(a, x->current);
+	if (x->message.protocol == MESSAGE_FASTCGI && !fastcgi_answered(t, r))
+		return;
+	if (x->message.protocol == MESSAGE_FASTCGI) {
+		if (r)
+			r->state = REQUEST_RESPONDED;
+		answered(a, t, c);
+		return;
+	}
+	for (uint32_t i = 0; i < x->queued; i++) {
+		r = turn_request(a, i == 0 ? x->current : x->queue[i - 1]);
+		if (!r)
+			continue;
+		r->state = REQUEST_DONE;
+		r->last_write_ns = t->io.time_ns;
+		r->detached = true; /* ends at the thread's boundary */
+		turn_add(a, t, r->self);
+	}
+	if (x->queued > 0)
+		x->current = x->queue[x->queued - 1];
+	x->queued = 0;
+	r = turn_request(a, x->current);
+	if (!r || (x->message.protocol > MESSAGE_OTHER && !message_idle(&x->message)))
+		return; /* it is still arriving */
+	r->state = REQUEST_RESPONDED;
+	r->last_write_ns = t->io.time_ns;
+}
+
 static void finish_write(struct attribute *a, struct thread *t, struct connection *c,
 			 int64_t written)
 {
@@ -402,8 +517,8 @@ static void finish_write(struct attribute *a, struct thread *t, struct connectio
 	}
 	if (c->extra->protocol == PROTOCOL_HTTP)
 		scan_written(a, t, c, (uint64_t)written);
-	else if (r && c->extra->protocol == PROTOCOL_MESSAGE)
-		r->state = REQUEST_RESPONDED;
+	else if (c->extra->protocol == PROTOCOL_MESSAGE)
+		message_answered(a, t, c);
 	/* Rule 6: it has said what it had to say, so what follows may already
 	 * be for another. */
 	if (r && !t->open && ref_equal(t->owner, r->self) && r->state != REQUEST_RUNNING &&
@@ -421,8 +536,7 @@ void wire_finish_io(struct attribute *a, struct thread *t, int64_t result)
 	if (t->io.write) {
 		finish_write(a, t, c, result);
 	} else if (c->extra->plain_seen == t->io.tls && (uint64_t)t->io.total > t->io.covered) {
-		struct http_event event;
-		http_scan_skip(&c->extra->in, (uint64_t)t->io.total - t->io.covered, &event);
+		hole_in(a, t, c, (uint64_t)t->io.total - t->io.covered, t->io.time_ns);
 	}
 }
 

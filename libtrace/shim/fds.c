@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-uint8_t fds_kinds[FDS_MAX];
+uint8_t fds_kinds[FDS_MAX], fds_talks[FDS_MAX];
 static uint64_t body_left[FDS_MAX][2];
 
 enum fd_kind fds_kind_of_type(int type)
@@ -40,6 +40,8 @@ void fds_set(int fd, enum fd_kind kind)
 	if ((unsigned)fd >= FDS_MAX)
 		return;
 	__atomic_store_n(&fds_kinds[fd], (uint8_t)kind, __ATOMIC_RELAXED);
+	if (fds_talks[fd])
+		fds_talks[fd] = TALK_UNKNOWN;
 	if (body_left[fd][0] | body_left[fd][1])
 		body_left[fd][0] = body_left[fd][1] = 0;
 }

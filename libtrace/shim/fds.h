@@ -15,6 +15,13 @@
 
 enum fd_kind { FD_UNKNOWN, FD_OTHER, FD_STREAM, FD_DATAGRAM };
 enum fd_way { FD_READ, FD_WRITE };
+/* What a stream's bytes are, judged by the first that are read. */
+enum fd_talk {
+	TALK_UNKNOWN, /* nothing read yet */
+	TALK_OTHER,   /* HTTP, or nothing we know: heads and beginnings are shown */
+	TALK_WHOLE,   /* messages of small parts: all that is read is shown */
+	TALK_TLS,     /* its plain text is shown where TLS gives it; here nothing */
+};
 enum { FDS_MAX = 65536 };
 
 extern uint8_t fds_kinds[FDS_MAX] HIDDEN;
@@ -38,6 +45,18 @@ static inline bool fds_socket(int fd)
 static inline bool fds_may_be_socket(int fd)
 {
 	return fd >= 0 && ((unsigned)fd >= FDS_MAX || fds_kinds[fd] >= FD_STREAM);
+}
+
+extern uint8_t fds_talks[FDS_MAX] HIDDEN;
+static inline enum fd_talk fds_talk(int fd)
+{
+	return (unsigned)fd < FDS_MAX ? (enum fd_talk)fds_talks[fd] : TALK_OTHER;
+}
+
+static inline void fds_set_talk(int fd, enum fd_talk talk)
+{
+	if ((unsigned)fd < FDS_MAX)
+		fds_talks[fd] = (uint8_t)talk;
 }
 
 /* A new descriptor of that kind, or none (FD_UNKNOWN) any more. */

@@ -6,6 +6,7 @@
  * In a vfork child the descriptors are its own but our table is its parent's:
  * nothing is recorded there, and nothing changed.
  */
+#include "libtrace/shim/io.h"
 #include "libtrace/shim/fds.h"
 #include "libtrace/shim/pieces.h"
 #include "libtrace/shim/real.h"
@@ -18,7 +19,11 @@
 #include <sys/sendfile.h>
 #include <unistd.h>
 
-enum { SHOW_READ = 512, SHOW_WRITE = 64 }; /* bytes of what is no HTTP head */
+/* Bytes of what is no HTTP head; of messages of small parts, and the end of an
+ * answer (FastCGI's last record says that it is one). */
+enum { SHOW_READ = 512, SHOW_WRITE = 64, SHOW_WHOLE = 16384, SHOW_LAST = 16 };
+
+__thread int io_last_fd __attribute__((tls_model("initial-exec"))) HIDDEN = -1;
 
 static bool quiet(void)
 {
@@ -42,6 +47,40 @@ static void io_batch(void *context, bool first, const void *payload, size_t byte
 		   payload, bytes);
 }
 
+/* memcached's commands are lower case, HTTP's methods upper. */
+static bool small_messages(const struct iovec *iov, size_t count, size_t total)
+{
+	static const char verbs[][8] = {"get ",    "gets ",  "gat ",    "set ", "add ",
+					"replace", "append", "prepend", "cas ", "delete ",
+					"incr ",   "decr ",  "touch ",  "mg ",  "ms ",
+					"md ",     "mn\r",   "version"};
+	const unsigned char *b = count ? iov[0].iov_base : NULL;
+
+	if (!b || iov[0].iov_len < 4 || total < 4)
+		return false;
+	if ((b[0] == '*' && b[1] >= '0' && b[1] <= '9') || (b[0] == 0x80 && total >= 24) ||
+	    (b[0] == 1 && b[1] == 1 && total >= 8))
+		return true;
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(*verbs); i++) {
+		size_t length = strnlen(verbs[i], sizeof(verbs[i]));
+		if (length <= total && length <= iov[0].iov_len &&
+		    memcmp(b, verbs[i], length) == 0)
+			return true;
+	}
+	return false;
+}
+
+static enum fd_talk judge_talk(int fd, const struct iovec *iov, size_t count, size_t total)
+{
+	enum fd_talk talk = fds_talk(fd);
+
+	if (talk == TALK_UNKNOWN) {
+		talk = small_messages(iov, count, total) ? TALK_WHOLE : TALK_OTHER;
+		fds_set_talk(fd, talk);
+	}
+	return talk;
+}
+
 static void io_read(int fd, enum fd_kind kind, const struct iovec *iov, size_t count,
 		    ssize_t result, int flags)
 {
@@ -54,8 +93,15 @@ static void io_read(int fd, enum fd_kind kind, const struct iovec *iov, size_t c
 		io.flags |= EVENT_PEEK;
 	if (kind == FD_DATAGRAM)
 		io.flags |= EVENT_DATAGRAM;
+	if (kind == FD_STREAM)
+		io_last_fd = fd;
 	if (result <= 0 || flags & MSG_TRUNC) {
 		io_batch(&io, true, NULL, 0);
+	} else if (kind == FD_STREAM && fds_talk(fd) == TALK_TLS) {
+		io_batch(&io, true, NULL, 0);
+	} else if (kind == FD_STREAM &&
+		   judge_talk(fd, iov, count, (size_t)result) == TALK_WHOLE) {
+		pieces_show(iov, count, (size_t)result, SHOW_WHOLE, 0, io_batch, &io);
 	} else {
 		uint64_t left = kind == FD_STREAM ? fds_body_left(fd, FD_READ) : 0;
 		left = pieces_walk(iov, count, (size_t)result, left, SHOW_READ, io_batch, &io);
@@ -76,6 +122,15 @@ static uint64_t io_write(int fd, enum fd_kind kind, const struct iovec *iov, siz
 	for (size_t i = 0; i < count; i++)
 		total += iov[i].iov_len;
 	io.a = (int64_t)total;
+	enum fd_talk talk = kind == FD_STREAM ? fds_talk(fd) : TALK_OTHER;
+	if (talk == TALK_TLS || talk == TALK_WHOLE) {
+		if (talk == TALK_TLS)
+			io_batch(&io, true, NULL, 0);
+		else
+			pieces_show(iov, count, total, SHOW_WRITE, SHOW_LAST, io_batch, &io);
+		errno = saved;
+		return 0;
+	}
 	uint64_t before = kind == FD_STREAM ? fds_body_left(fd, FD_WRITE) : 0;
 	uint64_t left = pieces_walk(iov, count, total, before, SHOW_WRITE, io_batch, &io);
 	if (kind == FD_STREAM)
@@ -94,13 +149,44 @@ static void io_wrote(int fd, enum fd_kind kind, const struct iovec *iov, size_t 
 	if (LIKELY(result >= 0 && (size_t)result == total) || quiet())
 		return;
 	int saved = errno;
-	if (kind == FD_STREAM)
+	if (kind == FD_STREAM && fds_talk(fd) < TALK_WHOLE)
 		fds_set_body_left(fd, FD_WRITE,
 				  result <= 0 ? before
 					      : pieces_walk(iov, count, (size_t)result, before,
 							    0, NULL, NULL));
 	write_long(EVENT_WRITE_RESULT, 0, (uint32_t)fd,
 		   result < 0 ? -(int64_t)saved : (int64_t)result, 0, NULL, 0);
+	errno = saved;
+}
+
+void io_plain_read(int fd, const void *buffer, size_t bytes)
+{
+	if (quiet())
+		return;
+	int saved = errno;
+	struct io io = {EVENT_READ, EVENT_TLS, fd, (int64_t)bytes};
+	struct iovec iov = {(void *)(uintptr_t)buffer, bytes};
+	if (fds_talk(fd) != TALK_TLS) { /* what went before was the handshake */
+		fds_set_talk(fd, TALK_TLS);
+		fds_set_body_left(fd, FD_READ, 0);
+		fds_set_body_left(fd, FD_WRITE, 0);
+	}
+	uint64_t left = pieces_walk(&iov, 1, bytes, fds_body_left(fd, FD_READ), SHOW_READ,
+				    io_batch, &io);
+	fds_set_body_left(fd, FD_READ, left);
+	errno = saved;
+}
+
+void io_plain_write(int fd, const void *buffer, size_t bytes)
+{
+	if (quiet())
+		return;
+	int saved = errno;
+	struct io io = {EVENT_WRITE, EVENT_TLS, fd, (int64_t)bytes};
+	struct iovec iov = {(void *)(uintptr_t)buffer, bytes};
+	uint64_t left = pieces_walk(&iov, 1, bytes, fds_body_left(fd, FD_WRITE), SHOW_WRITE,
+				    io_batch, &io);
+	fds_set_body_left(fd, FD_WRITE, left);
 	errno = saved;
 }
 

@@ -173,3 +173,32 @@ uint64_t pieces_walk(const struct iovec *iov, size_t count, size_t total, uint64
 		pieces_flush(&pieces);
 	return left;
 }
+
+void pieces_show(const struct iovec *iov, size_t count, size_t total, size_t most, size_t last,
+		 pieces_batch *batch, void *context)
+{
+	struct pieces pieces;
+	size_t at = 0, bytes;
+
+	pieces.batch = batch;
+	pieces.context = context;
+	pieces.used = 0;
+	pieces.later = false;
+	while (at < total) {
+		if (at >= most && total - at > last)
+			at = total - last;
+		const char *text = bytes_at(iov, count, at, total, &bytes);
+		if (!text)
+			break;
+		size_t end = at < most && most < total ? most : total;
+		if (bytes > end - at)
+			bytes = end - at;
+		if (bytes > EVENT_PIECE_BYTES)
+			bytes = EVENT_PIECE_BYTES;
+		pieces_add(&pieces, at, text, bytes);
+		at += bytes;
+		if (at >= most && last == 0)
+			break;
+	}
+	pieces_flush(&pieces);
+}

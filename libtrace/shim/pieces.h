@@ -24,4 +24,9 @@ typedef void pieces_batch(void *context, bool first, const void *payload, size_t
 uint64_t pieces_walk(const struct iovec *iov, size_t count, size_t total, uint64_t left,
 		     size_t other_bytes, pieces_batch *batch, void *context) HIDDEN;
 
+/* Gives the first `most` bytes as they are, and, if there is more, `last` of the
+ * end. */
+void pieces_show(const struct iovec *iov, size_t count, size_t total, size_t most, size_t last,
+		 pieces_batch *batch, void *context) HIDDEN;
+
 #endif
