@@ -152,11 +152,13 @@ static int list(const char *program, const char *preload, bool bind, loader_line
 	snprintf(variable, sizeof(variable), "LD_PRELOAD=%s", preload ? preload : "");
 	/* A name without a slash would be looked for among the libraries. */
 	snprintf(path, sizeof(path), "%s%s", strchr(program, '/') ? "" : "./", program);
-	char option[] = "--list";
-	char *words[] = {(char *)loader, option, path, NULL};
-	const char *const extra[] = {preload ? variable : NULL, bind ? "LD_WARN=yes" : NULL,
+	/* Called by its own name and so told, the loader lists and ends: --list
+	 * would stop at the first library that is missing. */
+	char *words[] = {(char *)loader, path, NULL};
+	const char *const extra[] = {"LD_TRACE_LOADED_OBJECTS=1", preload ? variable : NULL,
+				     bind ? "LD_WARN=yes" : NULL,
 				     bind ? "LD_BIND_NOW=yes" : NULL};
-	return run_loader(words, extra, 3, visit, arg, err);
+	return run_loader(words, extra, 4, visit, arg, err);
 }
 
 int loader_list(const char *program, const char *preload, loader_line *visit, void *arg,
