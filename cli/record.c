@@ -24,7 +24,18 @@
 
 enum { STEP_MS = 50, SUMMARY_ROUTES = 12 };
 
-enum key { KEY_DETAIL = 256, KEY_SPLIT, KEY_ON_FULL, KEY_MODE, KEY_FOR, KEY_RING, KEY_CURE };
+enum key {
+	KEY_DETAIL = 256,
+	KEY_SPLIT,
+	KEY_ON_FULL,
+	KEY_MODE,
+	KEY_FOR,
+	KEY_RING,
+	KEY_CURE,
+	KEY_UNWIND,
+	KEY_STACK_ROOM,
+	KEY_STACK_DEPTH
+};
 
 struct words {
 	struct collect_options collect;
@@ -39,7 +50,17 @@ static const struct argp_option options[] = {
 	{"output", 'o', "FILE", 0, "the trace to write (trace.db)", 0},
 	{"detail", KEY_DETAIL, "summary|events|stacks", 0,
 	 "what to keep of a request: its numbers; also its allocations (events); also where they"
-	 " come from (stacks: not yet)",
+	 " come from (stacks)",
+	 0},
+	{"unwind", KEY_UNWIND, "tables|fp", 0,
+	 "how stacks are found: by the program's unwind tables, or by frame pointers, which all"
+	 " of it must have (tables)",
+	 0},
+	{"stack-room", KEY_STACK_ROOM, "N", 0,
+	 "calls that stacks may be made of, in shared memory, 16 bytes each (1048576)", 0},
+	{"stack-depth", KEY_STACK_DEPTH, "hooks|paint", 0,
+	 "how deep requests go: as far as recorded calls see, or exactly to 64K, by painting the"
+	 " stack, at some 5 us a request (hooks)",
 	 0},
 	{"split", KEY_SPLIT, "auto|http|message|connection|marker", 0,
 	 "what a request is (auto: HTTP requests, else message by message)", 0},
@@ -79,16 +100,31 @@ static error_t parse(int key, char *text, struct argp_state *state)
 					     "connection", "marker", NULL};
 	static const char *const fulls[] = {"wait", "drop", NULL};
 	static const char *const modes[] = {"exact", "light", NULL};
+	static const char *const unwinds[] = {"tables", "fp", NULL};
+	static const char *const depths[] = {"hooks", "paint", NULL};
 	struct words *w = state->input;
 	struct err err = {0};
+	uint64_t count;
 	int chosen;
 	switch (key) {
 	case 'o': w->collect.trace_path = text; break;
 	case KEY_DETAIL:
 		chosen = choose(state, "detail", text, details);
-		if (chosen == 2)
-			argp_error(state, "--detail stacks is not there yet: use events");
-		w->collect.detail = chosen == 0 ? COLLECT_SUMMARY : COLLECT_EVENTS;
+		w->collect.detail = (enum collect_detail)chosen;
+		break;
+	case KEY_UNWIND:
+		w->collect.ring.pointers = choose(state, "unwind", text, unwinds) == 1;
+		break;
+	case KEY_STACK_ROOM:
+		if (cli_parse_count("stack-room", text, &count, &err) != 0)
+			argp_error(state, "%s", err.text);
+		if (count < 1024 || count > 1 << 26)
+			argp_error(state, "--stack-room is from 1024 to 67108864, not '%s'",
+				   text);
+		w->collect.ring.stack_entries = (uint32_t)count;
+		break;
+	case KEY_STACK_DEPTH:
+		w->collect.ring.paint = choose(state, "stack-depth", text, depths) == 1;
 		break;
 	case KEY_SPLIT:
 		w->collect.split = (enum attribute_split)choose(state, "split", text, splits);

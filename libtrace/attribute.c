@@ -122,7 +122,7 @@ static void end_process(struct attribute *a, struct process *p, int64_t time_ns,
 		r->last_ns = time_ns;
 		turn_end_request(a, r, turn_how_it_ended(r, how));
 	}
-	live_release(&p->live);
+	ledger_live_end(&a->ledger, &p->live);
 	p->end_ns = time_ns;
 	put_process(a, p);
 	a->process[p->serial] = &ended;
@@ -300,6 +300,7 @@ static void on_realloc_end(struct attribute *a, struct thread *t, const struct r
 static bool on_memory(struct attribute *a, struct thread *t, const struct ring_event *e)
 {
 	struct process *p = t->process;
+	a->ledger.site = e->stack;
 	switch (e->kind) {
 	case EVENT_ALLOC:
 		if (e->value != 0)
@@ -339,6 +340,7 @@ static void note_stack(struct attribute *a, struct thread *t, uint64_t stack_low
 /* Destructors of a thread that has ended work for nobody. */
 static void late_memory(struct attribute *a, struct process *p, const struct ring_event *e)
 {
+	a->ledger.site = e->stack;
 	if (e->kind == EVENT_FREE || e->kind == EVENT_REALLOC_BEGIN)
 		ledger_free(&a->ledger, &p->live, nobody, e->thread, e->value, e->time_ns);
 	if ((e->kind == EVENT_ALLOC || e->kind == EVENT_REALLOC_END) && e->value != 0)
@@ -405,6 +407,11 @@ struct attribute *attribute_new(enum attribute_split split, const struct attribu
 	ledger_init(&a->ledger);
 	route_namer_init(&a->routes);
 	return a;
+}
+
+void attribute_sites(struct attribute *a, struct sites *sites)
+{
+	a->ledger.sites = sites;
 }
 
 void attribute_finish(struct attribute *a, int64_t time_ns)

@@ -37,6 +37,7 @@
 #define PAIL_LIBTRACE_ATTRIBUTE_H
 
 #include "libtrace/ring.h"
+#include "libtrace/sites.h"
 #include "libtrace/trace.h"
 
 enum attribute_split {
@@ -57,6 +58,12 @@ struct attribute_sink {
 	void (*connection)(void *context, const struct trace_connection *connection);
 	void (*process)(void *context, const struct trace_process *process);
 	void (*thread)(void *context, const struct trace_thread *thread);
+	/* May be NULL. Right before request(), if there are sites: those of its
+	 * operations, the name that sites.h knows it by, and how many operations
+	 * came before its boundary. */
+	void (*sites)(void *context, const struct trace_request *request, uint64_t name,
+		      const struct replay_op *ops, const uint32_t *op_site, size_t count,
+		      size_t judged);
 };
 
 struct attribute_totals {
@@ -73,6 +80,8 @@ struct attribute_totals {
 
 struct attribute;
 struct attribute *attribute_new(enum attribute_split split, const struct attribute_sink *sink);
+/* From now on `stack` of the events is a site, and blocks are told to `sites`. */
+void attribute_sites(struct attribute *attribute, struct sites *sites);
 void attribute_event(struct attribute *attribute, const struct ring_event *event);
 /* The recording is over: everything that is open ends at time_ns. */
 void attribute_finish(struct attribute *attribute, int64_t time_ns);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "libtrace/collect.h"
 
+#include "libtrace/sites.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,6 +18,8 @@ struct collect {
 	struct ring *ring;
 	struct trace *trace;
 	struct attribute *attribute;
+	struct sites *sites;     /* NULL: no stacks */
+	const uint32_t *op_site; /* of the request that comes next */
 	struct replay replay;
 	char *library_path;
 	enum collect_detail detail;
@@ -47,6 +51,8 @@ static void stop_storing(struct collect *c, const struct err *why)
 	c->storing = false;
 	c->retry_ns = clock_now(CLOCK_MONOTONIC) + COMMIT_EVERY_NS;
 	trace_rollback(c->trace, &err);
+	if (c->sites)
+		sites_put_again(c->sites);
 }
 
 static void commit(struct collect *c)
@@ -54,7 +60,8 @@ static void commit(struct collect *c)
 	struct err err;
 	if (!c->storing)
 		return;
-	if (trace_commit(c->trace, &err) != 0)
+	if ((c->sites && sites_put(c->sites, c->trace, &err) != 0) ||
+	    trace_commit(c->trace, &err) != 0)
 		stop_storing(c, &err);
 	else
 		c->uncommitted = 0;
@@ -85,6 +92,8 @@ static void take_request(void *context, const struct trace_request *request,
 	struct trace_request row = *request;
 	struct replay_need bump, reuse;
 	struct err err;
+	const uint32_t *op_site = c->op_site;
+	c->op_site = NULL;
 	if (!c->storing) {
 		c->lost++;
 		return;
@@ -98,9 +107,20 @@ static void take_request(void *context, const struct trace_request *request,
 	row.live_peak_bytes = clamp(bump.live_peak_bytes);
 	row.largest_bytes = clamp(bump.largest_bytes);
 	c->uncommitted++;
-	if (trace_put_request(c->trace, &row, c->detail == COLLECT_EVENTS ? ops : NULL, count,
-			      NULL, &err) != 0)
+	if (trace_put_request_sites(c->trace, &row, c->detail != COLLECT_SUMMARY ? ops : NULL,
+				    op_site, count, NULL, &err) != 0)
 		stop_storing(c, &err);
+}
+
+/* Right before its request. */
+static void take_sites(void *context, const struct trace_request *request, uint64_t name,
+		       const struct replay_op *ops, const uint32_t *op_site, size_t count,
+		       size_t judged)
+{
+	struct collect *c = context;
+	sites_request(c->sites, name, request->route, request->end_ns, ops, op_site, count,
+		      judged);
+	c->op_site = op_site;
 }
 
 static void take_connection(void *context, const struct trace_connection *row)
@@ -129,7 +149,16 @@ static void take_thread(void *context, const struct trace_thread *row)
 
 static void take_event(void *context, const struct ring_event *event)
 {
-	attribute_event(context, event);
+	struct collect *c = context;
+	if (event->kind == EVENT_MODULE && c->sites)
+		sites_module(c->sites, event);
+	if (event->stack == 0) {
+		attribute_event(c->attribute, event);
+		return;
+	}
+	struct ring_event at_site = *event;
+	at_site.stack = c->sites ? sites_of(c->sites, event->stack) : 0;
+	attribute_event(c->attribute, &at_site);
 }
 
 /* -- opening ------------------------------------------------------------- */
@@ -162,6 +191,7 @@ static int put_first_meta(struct collect *c, const struct collect_options *o, st
 {
 	static const char *const split_name[] = {"auto", "http", "message", "connection",
 						 "marker"};
+	static const char *const detail_name[] = {"summary", "events", "stacks"};
 	struct utsname machine;
 	char text[512], lost[32];
 	uname(&machine);
@@ -170,8 +200,7 @@ static int put_first_meta(struct collect *c, const struct collect_options *o, st
 	lost_text(0, lost);
 	if (trace_put_meta(c->trace, "pail_version", PAIL_VERSION, err) != 0 ||
 	    trace_put_meta(c->trace, "command", o->command, err) != 0 ||
-	    trace_put_meta(c->trace, "detail",
-			   o->detail == COLLECT_EVENTS ? "events" : "summary", err) != 0 ||
+	    trace_put_meta(c->trace, "detail", detail_name[o->detail], err) != 0 ||
 	    trace_put_meta(c->trace, "split", split_name[o->split], err) != 0 ||
 	    trace_put_meta(c->trace, "mode", o->ring.light ? "light" : "exact", err) != 0 ||
 	    trace_put_meta(c->trace, "machine", text, err) != 0 ||
@@ -181,13 +210,26 @@ static int put_first_meta(struct collect *c, const struct collect_options *o, st
 	return put_number(c->trace, "start_unix_ns", clock_now(CLOCK_REALTIME), err);
 }
 
+static int begin_sites(struct collect *c, struct err *err)
+{
+	if (c->detail != COLLECT_STACKS)
+		return 0;
+	c->sites = sites_new(c->ring);
+	if (!c->sites)
+		return err_set(err, "out of memory");
+	attribute_sites(c->attribute, c->sites);
+	return 0;
+}
+
 int collect_open(const struct collect_options *o, struct collect **collect, struct err *err)
 {
+	struct ring_options ring = o->ring;
+	ring.stacks = o->detail == COLLECT_STACKS;
 	struct collect *c = calloc(1, sizeof(*c));
 	if (!c)
 		return err_set(err, "out of memory");
-	struct attribute_sink sink = {c, take_request, take_connection, take_process,
-				      take_thread};
+	struct attribute_sink sink = {c,           take_request, take_connection, take_process,
+				      take_thread, take_sites};
 	c->detail = o->detail;
 	c->storing = true;
 	c->library_path = strdup(o->library_path);
@@ -197,7 +239,8 @@ int collect_open(const struct collect_options *o, struct collect **collect, stru
 	else if (reserve_replay(&c->replay) != 0)
 		err_errno(err, "no address space to replay requests in");
 	else if (trace_create(o->trace_path, &c->trace, err) == 0 &&
-		 ring_create(&o->ring, &c->ring, err) == 0 && put_first_meta(c, o, err) == 0) {
+		 ring_create(&ring, &c->ring, err) == 0 && begin_sites(c, err) == 0 &&
+		 put_first_meta(c, o, err) == 0) {
 		c->start_ns = c->committed_ns = clock_now(CLOCK_MONOTONIC);
 		*collect = c;
 		return 0;
@@ -227,7 +270,7 @@ int collect_begin(struct collect *c, struct err *err)
 
 void collect_step(struct collect *c, int timeout_ms)
 {
-	ring_poll(c->ring, timeout_ms, take_event, c->attribute);
+	ring_poll(c->ring, timeout_ms, take_event, c);
 	int64_t now = clock_now(CLOCK_MONOTONIC);
 	if (!c->storing && now >= c->retry_ns)
 		c->storing = true;
@@ -264,12 +307,13 @@ static int put_last_meta(struct collect *c, struct err *err)
 
 int collect_finish(struct collect *c, struct err *err)
 {
-	ring_finish(c->ring, take_event, c->attribute);
+	ring_finish(c->ring, take_event, c);
 	attribute_finish(c->attribute, clock_now(CLOCK_MONOTONIC) - c->start_ns);
 	commit(c);
 	char lost[32];
 	lost_text(c->lost, lost);
-	if (c->storing && put_last_meta(c, err) == 0 &&
+	if (c->storing && (!c->sites || sites_put_named(c->sites, c->trace, err) == 0) &&
+	    put_last_meta(c, err) == 0 &&
 	    trace_put_meta(c->trace, "lost_requests", lost, err) == 0 &&
 	    trace_put_meta(c->trace, "complete", c->lost == 0 ? "1" : "0", err) == 0 &&
 	    trace_commit(c->trace, err) == 0)
@@ -291,6 +335,7 @@ void collect_summary(const struct collect *c, struct collect_summary *s)
 	attribute_totals(c->attribute, &s->totals);
 	ring_stats(c->ring, &s->ring);
 	s->lost_requests = c->lost;
+	s->sites = c->sites ? sites_count(c->sites) : 0;
 	s->span_ns = clock_now(CLOCK_MONOTONIC) - c->start_ns;
 	memcpy(s->lost_because, c->lost_because, sizeof(s->lost_because));
 }
@@ -301,6 +346,7 @@ void collect_close(struct collect *c)
 		return;
 	trace_close(c->trace);
 	attribute_free(c->attribute);
+	sites_free(c->sites);
 	ring_free(c->ring);
 	replay_release(&c->replay);
 	free(c->library_path);

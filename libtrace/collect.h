@@ -20,11 +20,11 @@
 #include "libtrace/ring.h"
 #include "libtrace/trace.h"
 
-enum collect_detail { COLLECT_SUMMARY, COLLECT_EVENTS };
+enum collect_detail { COLLECT_SUMMARY, COLLECT_EVENTS, COLLECT_STACKS };
 
 struct collect_options {
 	const char *trace_path;
-	enum collect_detail detail;
+	enum collect_detail detail; /* COLLECT_STACKS sets ring.stacks */
 	enum attribute_split split;
 	struct ring_options ring;
 	const char *command;      /* for the trace's meta */
@@ -35,6 +35,7 @@ struct collect_summary {
 	struct attribute_totals totals;
 	struct ring_stats ring;
 	int64_t lost_requests;
+	int64_t sites; /* places that allocate; 0 without COLLECT_STACKS */
 	int64_t span_ns; /* since collect_open() */
 	char lost_because[512];
 };

@@ -15,6 +15,7 @@ void ledger_init(struct ledger *ledger)
 static void request_release(struct request *r)
 {
 	free(r->ops);
+	free(r->op_site);
 	free(r->free_slot);
 }
 
@@ -62,10 +63,12 @@ struct request *ledger_request_new(struct ledger *ledger)
 		r = ledger->request[ledger->request_unused[--ledger->request_free]];
 		struct ref self = r->self;
 		struct replay_op *ops = r->ops;
+		uint32_t *op_site = r->op_site;
 		size_t op_room = r->op_room;
 		uint32_t *free_slot = r->free_slot, room = r->free_slot_room;
 		*r = (struct request){.self = self,
 				      .ops = ops,
+				      .op_site = op_site,
 				      .op_room = op_room,
 				      .free_slot = free_slot,
 				      .free_slot_room = room};
@@ -109,6 +112,7 @@ void ledger_request_free(struct ledger *ledger, struct request *r)
 	if (r->op_room > KEPT_OPS) { /* one hungry request must not hold it for ever */
 		request_release(r);
 		r->ops = NULL;
+		r->op_site = NULL;
 		r->free_slot = NULL;
 		r->op_room = r->free_slot_room = 0;
 	}
@@ -221,6 +225,15 @@ static void map_remove(struct block_map *map, struct block *at)
 	map->count--;
 }
 
+void ledger_live_end(struct ledger *ledger, struct live *live)
+{
+	for (uint32_t i = 0; ledger->sites && i < live->map.room; i++)
+		if (live->map.block[i].address && live->map.block[i].site)
+			sites_left(ledger->sites, live->map.block[i].site,
+				   live->map.block[i].size_bytes);
+	live_release(live);
+}
+
 void live_release(struct live *live)
 {
 	free(live->map.block);
@@ -235,7 +248,7 @@ const struct block *ledger_find(const struct live *live, uint64_t address)
 
 /* -- what an event means for its owner ----------------------------------- */
 
-static bool add_op(struct ledger *ledger, struct request *r, struct replay_op op)
+static bool add_op(struct ledger *ledger, struct request *r, struct replay_op op, uint32_t site)
 {
 	if (r->op_count == LEDGER_OPS_MAX) {
 		r->incomplete = true;
@@ -249,8 +262,18 @@ static bool add_op(struct ledger *ledger, struct request *r, struct replay_op op
 			return false;
 		}
 		r->ops = grown;
+		if (ledger->sites) {
+			uint32_t *sites = reallocarray(r->op_site, room, sizeof(*sites));
+			if (!sites) {
+				ledger->failed = r->incomplete = true;
+				return false;
+			}
+			r->op_site = sites;
+		}
 		r->op_room = room;
 	}
+	if (r->op_site)
+		r->op_site[r->op_count] = site;
 	r->ops[r->op_count++] = op;
 	return true;
 }
@@ -268,14 +291,15 @@ static void give_slot(struct ledger *ledger, struct request *r, uint32_t slot)
 }
 
 static uint32_t request_alloc(struct ledger *ledger, struct request *r, uint64_t size,
-			      uint8_t align_log2)
+			      uint8_t align_log2, uint32_t site)
 {
 	uint32_t slot = take_slot(r);
 	add_op(ledger, r,
 	       (struct replay_op){.slot = slot,
 				  .kind = REPLAY_ALLOC,
 				  .align_log2 = align_log2,
-				  .size_bytes = size});
+				  .size_bytes = size},
+	       site);
 	r->allocations++;
 	r->live_count++;
 	r->live_bytes += (int64_t)size;
@@ -285,7 +309,7 @@ static uint32_t request_alloc(struct ledger *ledger, struct request *r, uint64_t
 static void request_block_freed(struct ledger *ledger, struct request *r, uint32_t slot,
 				uint64_t size)
 {
-	if (add_op(ledger, r, (struct replay_op){.slot = slot, .kind = REPLAY_FREE}))
+	if (add_op(ledger, r, (struct replay_op){.slot = slot, .kind = REPLAY_FREE}, 0))
 		give_slot(ledger, r, slot);
 	r->frees++;
 	r->live_count--;
@@ -334,7 +358,8 @@ static void own(struct ledger *ledger, struct block *block, struct ref owner,
 	block->owner = owner;
 	block->slot = 0;
 	if ((r = ledger_request(ledger, owner)) != NULL) {
-		block->slot = request_alloc(ledger, r, block->size_bytes, align_log2);
+		block->slot =
+			request_alloc(ledger, r, block->size_bytes, align_log2, block->site);
 	} else if ((c = ledger_connection(ledger, owner)) != NULL) {
 		connection_alloc(c, block->size_bytes);
 	} else if ((s = find_segment(ledger, owner)) != NULL) {
@@ -342,6 +367,7 @@ static void own(struct ledger *ledger, struct block *block, struct ref owner,
 			segment_push(ledger, s,
 				     (struct segment_entry){.kind = REPLAY_ALLOC,
 							    .align_log2 = align_log2,
+							    .site = block->site,
 							    .address = block->address,
 							    .size_bytes = block->size_bytes});
 	} else {
@@ -357,6 +383,8 @@ static bool disown(struct ledger *ledger, const struct block *block)
 	struct request *r;
 	struct connection *c;
 	struct segment *s;
+	if (ledger->sites && block->site)
+		sites_died(ledger->sites, block->site, block->size_bytes);
 	if ((r = ledger_request(ledger, block->owner)) != NULL)
 		request_block_freed(ledger, r, block->slot, block->size_bytes);
 	else if ((c = ledger_connection(ledger, block->owner)) != NULL)
@@ -369,6 +397,18 @@ static bool disown(struct ledger *ledger, const struct block *block)
 	else
 		return false;
 	return true;
+}
+
+/* A request that is over had left the block behind. */
+static void freed_late(struct ledger *ledger, const struct block *block, struct ref worker,
+		       int64_t time_ns)
+{
+	if (ledger->sites && block->site && block->owner.kind == OWNER_REQUEST)
+		sites_freed_late(ledger->sites, ref_name(block->owner), block->site,
+				 worker.kind == OWNER_REQUEST      ? SITES_BY_REQUEST
+				 : worker.kind == OWNER_CONNECTION ? SITES_BY_CONNECTION
+								   : SITES_BY_OTHER,
+				 time_ns);
 }
 
 /* The worker freed something that is not its own. */
@@ -397,18 +437,24 @@ static bool take_late(struct live *live, uint64_t address)
 void ledger_alloc(struct ledger *ledger, struct live *live, struct ref owner, uint32_t thread,
 		  uint64_t address, uint64_t size_bytes, uint8_t align_log2, int64_t time_ns)
 {
-	struct block block = {.address = address, .size_bytes = size_bytes, .thread = thread};
+	struct block block = {.address = address,
+			      .size_bytes = size_bytes,
+			      .thread = thread,
+			      .site = ledger->site};
 	struct block *before = map_find(&live->map, address);
 	if (before) {
 		/* Its free is late: by alternation it came before this. */
 		struct block old = *before;
 		map_remove(&live->map, before);
-		disown(ledger, &old);
+		if (!disown(ledger, &old))
+			freed_late(ledger, &old, (struct ref){OWNER_NONE, 0, 0}, time_ns);
 		if (live->late_count < LATE_MAX &&
 		    reserve(ledger, &live->late, &live->late_room, live->late_count,
 			    sizeof(*live->late)))
 			live->late[live->late_count++] = address;
 	}
+	if (ledger->sites && block.site)
+		sites_born(ledger->sites, block.site, size_bytes);
 	own(ledger, &block, owner, align_log2);
 	struct early_free *early = &live->early[hash_address(address) % LEDGER_EARLY];
 	if (early->address == address && early->thread != thread &&
@@ -434,7 +480,8 @@ void ledger_free(struct ledger *ledger, struct live *live, struct ref worker, ui
 	}
 	struct block block = *at;
 	map_remove(&live->map, at);
-	disown(ledger, &block);
+	if (!disown(ledger, &block))
+		freed_late(ledger, &block, worker, time_ns);
 	if (!ref_equal(block.owner, worker))
 		count_foreign(ledger, worker);
 }
@@ -465,7 +512,10 @@ void ledger_realloc(struct ledger *ledger, struct live *live, struct ref worker,
 	struct segment *s = find_segment(ledger, worker);
 	bool mine = old->address != 0 && ref_equal(old->owner, worker) && (r || c || s);
 	if (!mine) {
-		if (old->address == 0 || !disown(ledger, old) || worker.kind != OWNER_NONE)
+		bool there = old->address != 0 && disown(ledger, old);
+		if (old->address != 0 && !there)
+			freed_late(ledger, old, worker, time_ns);
+		if (!there || worker.kind != OWNER_NONE)
 			count_foreign(ledger, worker);
 		ledger_alloc(ledger, live, worker, thread, address, size_bytes, 0, time_ns);
 		return;
@@ -474,12 +524,18 @@ void ledger_realloc(struct ledger *ledger, struct live *live, struct ref worker,
 			      .size_bytes = size_bytes,
 			      .owner = worker,
 			      .slot = old->slot,
-			      .thread = thread};
+			      .thread = thread,
+			      .site = ledger->site};
+	if (ledger->sites && old->site)
+		sites_died(ledger->sites, old->site, old->size_bytes);
+	if (ledger->sites && block.site)
+		sites_born(ledger->sites, block.site, size_bytes);
 	if (r) {
 		add_op(ledger, r,
 		       (struct replay_op){.slot = old->slot,
 					  .kind = REPLAY_REALLOC,
-					  .size_bytes = size_bytes});
+					  .size_bytes = size_bytes},
+		       block.site);
 		r->reallocations++;
 		r->live_bytes += (int64_t)size_bytes - (int64_t)old->size_bytes;
 	} else if (c) {
@@ -489,6 +545,7 @@ void ledger_realloc(struct ledger *ledger, struct live *live, struct ref worker,
 		block.slot = segment_push(ledger, s,
 					  (struct segment_entry){.kind = REPLAY_REALLOC,
 								 .about = old->slot,
+								 .site = block.site,
 								 .address = address,
 								 .size_bytes = size_bytes});
 	}
@@ -543,7 +600,7 @@ static void settle_request(struct ledger *ledger, struct request *r, struct segm
 	struct segment_entry *e = &s->entry[i], *about = &s->entry[e->about];
 	switch (e->kind) {
 	case REPLAY_ALLOC:
-		e->slot = request_alloc(ledger, r, e->size_bytes, e->align_log2);
+		e->slot = request_alloc(ledger, r, e->size_bytes, e->align_log2, e->site);
 		break;
 	case REPLAY_FREE: request_block_freed(ledger, r, about->slot, about->size_bytes); break;
 	case REPLAY_REALLOC:
@@ -551,7 +608,8 @@ static void settle_request(struct ledger *ledger, struct request *r, struct segm
 		add_op(ledger, r,
 		       (struct replay_op){.slot = e->slot,
 					  .kind = REPLAY_REALLOC,
-					  .size_bytes = e->size_bytes});
+					  .size_bytes = e->size_bytes},
+		       e->site);
 		r->reallocations++;
 		r->live_bytes += (int64_t)e->size_bytes - (int64_t)about->size_bytes;
 		break;
@@ -639,6 +697,7 @@ void ledger_settle_shares(struct ledger *ledger, struct live *live, struct segme
 void request_judge(struct request *r)
 {
 	r->judged = true;
+	r->judged_ops = r->op_count;
 	r->escapes = r->live_count;
 	r->escaped_bytes = r->live_bytes;
 }

@@ -27,6 +27,7 @@
 
 #include "base/replay.h"
 #include "base/str.h"
+#include "libtrace/sites.h"
 #include "libtrace/trace.h"
 
 #include <stdbool.h>
@@ -75,7 +76,8 @@ struct request {
 	bool followed; /* threads said that they work for its connection */
 	uint64_t mark;
 	struct replay_op *ops;
-	size_t op_count, op_room;
+	uint32_t *op_site; /* beside ops, if there are sites */
+	size_t op_count, op_room, judged_ops;
 	uint32_t *free_slot;
 	uint32_t free_slots, free_slot_room, slots;
 	uint32_t active_next, active_previous; /* of its process; index + 1 */
@@ -102,6 +104,7 @@ struct segment_entry {
 	uint32_t about; /* FREE, REALLOC: the entry that allocated the block */
 	uint32_t slot;  /* given when it is settled */
 	uint32_t share; /* whose it is, when it is settled for several */
+	uint32_t site;
 	uint64_t address, size_bytes;
 };
 enum { ENTRY_FOREIGN_FREE = 3, SEGMENT_ENTRIES_MAX = 1 << 16 };
@@ -118,6 +121,7 @@ struct block {
 	struct ref owner;
 	uint32_t slot;   /* of a request's; of a segment's: the entry */
 	uint32_t thread; /* that allocated it */
+	uint32_t site;   /* where, 0 = not known */
 };
 
 /* The live blocks of one process: open addressing with backward shifts. */
@@ -152,6 +156,8 @@ struct ledger {
 	uint32_t segment_room;
 	uint32_t segment_generation;
 	bool failed;
+	struct sites *sites; /* who is told where blocks come from; the owner's, or NULL */
+	uint32_t site;       /* where the allocation at hand comes from */
 	/* blocks that belong to nobody */
 	int64_t none_allocations, none_bytes;
 };
@@ -175,6 +181,8 @@ bool segment_full(const struct segment *segment);
 uint32_t ledger_settle(struct ledger *ledger, struct live *live, struct segment *segment,
 		       struct ref owner);
 
+/* The process is gone, and what it held. */
+void ledger_live_end(struct ledger *ledger, struct live *live);
 /* Gives it to several requests in order: each gets as many of its allocations,
  * and what becomes of them. */
 void ledger_settle_shares(struct ledger *ledger, struct live *live, struct segment *segment,
@@ -198,6 +206,12 @@ void ledger_realloc(struct ledger *ledger, struct live *live, struct ref worker,
 		    uint32_t thread, const struct block *old, uint64_t address,
 		    uint64_t size_bytes, int64_t time_ns);
 void ledger_put_back(struct ledger *ledger, struct live *live, const struct block *old);
+
+/* The name under which sites.h knows a request. */
+static inline uint64_t ref_name(struct ref ref)
+{
+	return (uint64_t)ref.index << 32 | ref.generation;
+}
 
 /* Counts what the request holds as escapes, as of now. */
 void request_judge(struct request *request);

@@ -53,11 +53,18 @@ static const char trace_schema[] =
 " id INTEGER PRIMARY KEY, address INTEGER NOT NULL, module TEXT NOT NULL,"
 " function TEXT, file TEXT, line INTEGER) STRICT;"
 "CREATE TABLE site("
-" id INTEGER PRIMARY KEY, frames BLOB NOT NULL, name TEXT NOT NULL) STRICT;"
+" id INTEGER PRIMARY KEY, frames BLOB NOT NULL, name TEXT NOT NULL,"
+" allocations INTEGER NOT NULL, requested_bytes INTEGER NOT NULL,"
+" live_peak_bytes INTEGER NOT NULL, left_bytes INTEGER NOT NULL) STRICT;"
 "CREATE TABLE site_use("
-" site INTEGER NOT NULL, request INTEGER NOT NULL, allocations INTEGER NOT NULL,"
-" requested_bytes INTEGER NOT NULL, escapes INTEGER NOT NULL,"
-" escaped_bytes INTEGER NOT NULL, PRIMARY KEY (site, request)) STRICT, WITHOUT ROWID;"
+" site INTEGER NOT NULL, route INTEGER NOT NULL, requests INTEGER NOT NULL,"
+" allocations INTEGER NOT NULL, requested_bytes INTEGER NOT NULL,"
+" escapes INTEGER NOT NULL, escaped_bytes INTEGER NOT NULL,"
+" freed_by_request INTEGER NOT NULL, freed_by_connection INTEGER NOT NULL,"
+" freed_by_other INTEGER NOT NULL, kept_ns_sum INTEGER NOT NULL,"
+" kept_ns_max INTEGER NOT NULL, PRIMARY KEY (site, route)) STRICT, WITHOUT ROWID;"
+"CREATE TABLE event_site("
+" first_event INTEGER PRIMARY KEY, sites BLOB NOT NULL) STRICT;"
 
 "CREATE VIEW route_summary AS"
 " WITH ranked AS ("
@@ -88,12 +95,24 @@ static const char trace_schema[] =
 " ORDER BY at_ns, step, id;"
 
 "CREATE VIEW site_summary AS"
-" SELECT site.id AS site, site.name, count(*) AS requests,"
-"  sum(site_use.allocations) AS allocations,"
+" SELECT site.id AS site, site.name, sum(site_use.requests) AS requests,"
+"  count(*) AS routes, sum(site_use.allocations) AS allocations,"
 "  sum(site_use.requested_bytes) AS requested_bytes,"
-"  sum(site_use.escapes) AS escapes, sum(site_use.escaped_bytes) AS escaped_bytes"
+"  sum(site_use.escapes) AS escapes, sum(site_use.escaped_bytes) AS escaped_bytes,"
+"  sum(site_use.freed_by_request) AS freed_by_request,"
+"  sum(site_use.freed_by_connection) AS freed_by_connection,"
+"  sum(site_use.freed_by_other) AS freed_by_other,"
+"  site.live_peak_bytes AS live_peak_bytes, site.left_bytes AS left_bytes"
 " FROM site_use JOIN site ON site.id = site_use.site"
-" GROUP BY site.id ORDER BY requested_bytes DESC;";
+" GROUP BY site.id ORDER BY requested_bytes DESC;"
+
+/* What stands between a route and an arena: its escapes, by site. */
+"CREATE VIEW escape_summary AS"
+" SELECT route.name AS route, site.name AS site, site_use.escapes,"
+"  site_use.escaped_bytes, site_use.freed_by_request, site_use.freed_by_connection,"
+"  site_use.freed_by_other, site_use.kept_ns_max"
+" FROM site_use JOIN site ON site.id = site_use.site JOIN route ON route.id = site_use.route"
+" WHERE site_use.escapes > 0 ORDER BY route.name, site_use.escaped_bytes DESC;";
 /* clang-format on */
 
 #endif

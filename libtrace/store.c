@@ -532,7 +532,7 @@ int trace_columns_load(struct trace *t, enum arena_policy policy, struct trace_c
 /* -- events -------------------------------------------------------------- */
 
 /* Unpacks the block that holds event `at` into t->block. */
-static int load_block(struct trace *t, int64_t at, struct err *err)
+int store_load_block(struct trace *t, int64_t at, struct err *err)
 {
 	if (t->block_count > 0 && at >= t->block_first && at < t->block_first + t->block_count)
 		return 0;
@@ -569,11 +569,9 @@ static int load_block(struct trace *t, int64_t at, struct err *err)
 	return 0;
 }
 
-int trace_replay(struct trace *t, int64_t request_id, struct replay_op **ops, size_t *count,
-		 struct err *err)
+int store_events_of(struct trace *t, int64_t request_id, int64_t *first, int64_t *length,
+		    struct err *err)
 {
-	*ops = NULL;
-	*count = 0;
 	sqlite3_stmt *s = NULL;
 	if (sqlite3_prepare_v2(t->db, "SELECT first_event, events FROM request WHERE id = ?",
 			       -1, &s, NULL) != SQLITE_OK ||
@@ -583,8 +581,8 @@ int trace_replay(struct trace *t, int64_t request_id, struct replay_op **ops, si
 	}
 	int rc = sqlite3_step(s);
 	bool held = rc == SQLITE_ROW && sqlite3_column_type(s, 0) == SQLITE_INTEGER;
-	int64_t first = held ? sqlite3_column_int64(s, 0) : 0;
-	int64_t length = held ? sqlite3_column_int64(s, 1) : 0;
+	*first = held ? sqlite3_column_int64(s, 0) : 0;
+	*length = held ? sqlite3_column_int64(s, 1) : 0;
 	sqlite3_finalize(s);
 	if (rc == SQLITE_DONE)
 		return err_set(err, "no request %" PRId64 " in trace \"%s\"", request_id,
@@ -599,17 +597,29 @@ int trace_replay(struct trace *t, int64_t request_id, struct replay_op **ops, si
 			    " ORDER BY first_event DESC LIMIT 1), 0)",
 			    &stored, err) != 0)
 		return -1;
-	if (first < 0 || length < 0 || first > stored || length > stored - first)
+	if (*first < 0 || *length < 0 || *first > stored || *length > stored - *first)
 		return err_set(err,
 			       "trace \"%s\" is damaged: the events of request %" PRId64
 			       " are missing",
 			       t->path, request_id);
+	return 1;
+}
+
+int trace_replay(struct trace *t, int64_t request_id, struct replay_op **ops, size_t *count,
+		 struct err *err)
+{
+	int64_t first, length;
+	*ops = NULL;
+	*count = 0;
+	int held = store_events_of(t, request_id, &first, &length, err);
+	if (held <= 0)
+		return held;
 	struct replay_op *list = malloc(((size_t)length + 1) * sizeof(*list));
 	if (!list)
 		return err_set(err, "out of memory for the %" PRId64 " events of a request",
 			       length);
 	for (int64_t i = 0; i < length;) {
-		if (load_block(t, first + i, err) != 0) {
+		if (store_load_block(t, first + i, err) != 0) {
 			free(list);
 			return -1;
 		}

@@ -29,6 +29,10 @@ enum statement {
 	PUT_REQUEST,
 	PUT_COLUMNS,
 	PUT_BLOCK,
+	PUT_SITES,
+	PUT_FRAME,
+	PUT_SITE,
+	PUT_USE,
 	STATEMENT_COUNT
 };
 
@@ -54,6 +58,7 @@ struct trace {
 	int64_t next_request, next_event;
 	struct chunk *chunk;   /* requests of the last, open chunk */
 	struct replay_op *ops; /* of the last, open block */
+	uint32_t *op_site;     /* beside ops, once there are sites */
 	size_t op_count;
 	struct route_map routes;
 	/* reading: the block last unpacked */
@@ -88,6 +93,18 @@ extern const char store_rows_after[];
 /* trace_put_request() with events that are stored already, or -1 and 0. */
 int store_put_request(struct trace *trace, const struct trace_request *request,
 		      int64_t first_event, size_t events, struct err *err);
+/* For the other writers of rows. */
+int store_begin(struct trace *trace, struct err *err);
+int store_finish(struct trace *trace, sqlite3_stmt *statement, struct err *err);
+int store_route(struct trace *trace, struct str name, uint32_t *id, struct err *err);
+void store_bind_str(sqlite3_stmt *statement, int at, struct str text);
+/* The sites of the open block, as a row beside it. */
+int store_put_block_sites(struct trace *trace, struct err *err);
+/* Unpacks the block that holds event `at` into trace->block. */
+int store_load_block(struct trace *trace, int64_t at, struct err *err);
+/* Where a request's events lie: 1, or 0 if it has none, -1 error. */
+int store_events_of(struct trace *trace, int64_t request_id, int64_t *first, int64_t *count,
+		    struct err *err);
 /* trace_close()'s part for a writer. */
 void store_writer_release(struct trace *trace);
 

@@ -28,9 +28,14 @@ static const char *const statement_sql[STATEMENT_COUNT] = {
 	[PUT_COLUMNS] =
 		"INSERT OR REPLACE INTO request_columns VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 	[PUT_BLOCK] = "INSERT OR REPLACE INTO event_block VALUES (?, ?, ?)",
+	[PUT_SITES] = "INSERT OR REPLACE INTO event_site VALUES (?, ?)",
+	[PUT_FRAME] = "INSERT OR REPLACE INTO frame VALUES (?, ?, ?, ?, ?, ?)",
+	[PUT_SITE] = "INSERT OR REPLACE INTO site VALUES (?, ?, ?, ?, ?, ?, ?)",
+	[PUT_USE] =
+		"INSERT OR REPLACE INTO site_use VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 };
 
-static void bind_str(sqlite3_stmt *s, int at, struct str text)
+void store_bind_str(sqlite3_stmt *s, int at, struct str text)
 {
 	sqlite3_bind_text64(s, at, text.length > 0 ? text.bytes : "", text.length,
 			    SQLITE_STATIC, SQLITE_UTF8);
@@ -51,7 +56,7 @@ static void bind_integers(sqlite3_stmt *s, int at, const int64_t *values, size_t
 		sqlite3_bind_int64(s, at + (int)i, values[i]);
 }
 
-static int begin(struct trace *t, struct err *err)
+int store_begin(struct trace *t, struct err *err)
 {
 	assert(t->writer);
 	if (t->in_transaction)
@@ -62,7 +67,7 @@ static int begin(struct trace *t, struct err *err)
 	return 0;
 }
 
-static int finish_statement(struct trace *t, sqlite3_stmt *s, struct err *err)
+int store_finish(struct trace *t, sqlite3_stmt *s, struct err *err)
 {
 	int rc = sqlite3_step(s);
 	/* The message belongs to the step, so it is read before the reset. */
@@ -219,7 +224,7 @@ static int flush_chunk(struct trace *t, struct err *err)
 	chunk_digest(chunk, digest);
 	sqlite3_bind_blob(s, 3 + COLUMN_COUNT, digest, sizeof(digest), SQLITE_STATIC);
 	if (rc == 0)
-		rc = finish_statement(t, s, err);
+		rc = store_finish(t, s, err);
 	sqlite3_clear_bindings(s);
 	for (int c = 0; c < COLUMN_COUNT; c++)
 		buf_release(&column[c]);
@@ -242,24 +247,37 @@ static int flush_block(struct trace *t, struct err *err)
 	sqlite3_bind_int64(s, 2, (int64_t)t->op_count);
 	sqlite3_bind_blob64(s, 3, packed.bytes, packed.length, SQLITE_STATIC);
 	if (rc == 0)
-		rc = finish_statement(t, s, err);
+		rc = store_finish(t, s, err);
 	sqlite3_clear_bindings(s);
 	buf_release(&packed);
+	if (rc == 0 && t->op_site)
+		rc = store_put_block_sites(t, err);
 	if (rc == 0 && t->op_count == EVENTS_PER_BLOCK)
 		t->op_count = 0;
 	return rc;
 }
 
-static int put_ops(struct trace *t, const struct replay_op *ops, size_t count, struct err *err)
+static int put_ops(struct trace *t, const struct replay_op *ops, const uint32_t *sites,
+		   size_t count, struct err *err)
 {
+	if (sites && !t->op_site && count > 0) {
+		t->op_site = calloc(EVENTS_PER_BLOCK, sizeof(*t->op_site));
+		if (!t->op_site)
+			return err_set(err, "out of memory for sites");
+	}
 	while (count > 0) {
 		size_t take = EVENTS_PER_BLOCK - t->op_count;
 		if (take > count)
 			take = count;
 		memcpy(t->ops + t->op_count, ops, take * sizeof(*ops));
+		if (t->op_site && sites)
+			memcpy(t->op_site + t->op_count, sites, take * sizeof(*sites));
+		else if (t->op_site)
+			memset(t->op_site + t->op_count, 0, take * sizeof(*t->op_site));
 		t->op_count += take;
 		t->next_event += (int64_t)take;
 		ops += take;
+		sites += sites ? take : 0;
 		count -= take;
 		if (t->op_count == EVENTS_PER_BLOCK && flush_block(t, err) != 0)
 			return -1;
@@ -271,40 +289,40 @@ static int put_ops(struct trace *t, const struct replay_op *ops, size_t count, s
 
 int trace_put_meta(struct trace *t, const char *key, const char *value, struct err *err)
 {
-	if (begin(t, err) != 0)
+	if (store_begin(t, err) != 0)
 		return -1;
 	sqlite3_stmt *s = t->statement[PUT_META];
-	bind_str(s, 1, str_of(key));
-	bind_str(s, 2, str_of(value));
-	return finish_statement(t, s, err);
+	store_bind_str(s, 1, str_of(key));
+	store_bind_str(s, 2, str_of(value));
+	return store_finish(t, s, err);
 }
 
 int trace_put_process(struct trace *t, const struct trace_process *p, struct err *err)
 {
-	if (begin(t, err) != 0)
+	if (store_begin(t, err) != 0)
 		return -1;
 	sqlite3_stmt *s = t->statement[PUT_PROCESS];
 	bind_integers(s, 1, (int64_t[]){p->id, p->pid, p->parent, p->start_ns}, 4);
 	bind_known(s, 5, p->end_ns);
-	bind_str(s, 6, p->command);
-	return finish_statement(t, s, err);
+	store_bind_str(s, 6, p->command);
+	return store_finish(t, s, err);
 }
 
 int trace_put_thread(struct trace *t, const struct trace_thread *thread, struct err *err)
 {
-	if (begin(t, err) != 0)
+	if (store_begin(t, err) != 0)
 		return -1;
 	sqlite3_stmt *s = t->statement[PUT_THREAD];
 	bind_integers(s, 1,
 		      (int64_t[]){thread->id, thread->process, thread->tid, thread->start_ns},
 		      4);
 	bind_known(s, 5, thread->end_ns);
-	return finish_statement(t, s, err);
+	return store_finish(t, s, err);
 }
 
 int trace_put_connection(struct trace *t, const struct trace_connection *c, struct err *err)
 {
-	if (begin(t, err) != 0)
+	if (store_begin(t, err) != 0)
 		return -1;
 	sqlite3_stmt *s = t->statement[PUT_CONNECTION];
 	bind_integers(s, 1, (int64_t[]){c->id, c->process, c->fd, c->start_ns}, 4);
@@ -313,10 +331,10 @@ int trace_put_connection(struct trace *t, const struct trace_connection *c, stru
 		      (int64_t[]){c->requests, c->bytes_in, c->bytes_out, c->allocations,
 				  c->frees, c->requested_bytes, c->live_peak_bytes},
 		      7);
-	return finish_statement(t, s, err);
+	return store_finish(t, s, err);
 }
 
-static int put_route(struct trace *t, struct str route, uint32_t *id, struct err *err)
+int store_route(struct trace *t, struct str route, uint32_t *id, struct err *err)
 {
 	bool fresh;
 	*id = map_id(&t->routes, route, &fresh);
@@ -326,8 +344,8 @@ static int put_route(struct trace *t, struct str route, uint32_t *id, struct err
 		return 0;
 	sqlite3_stmt *s = t->statement[PUT_ROUTE];
 	sqlite3_bind_int64(s, 1, *id);
-	bind_str(s, 2, route);
-	return finish_statement(t, s, err);
+	store_bind_str(s, 2, route);
+	return store_finish(t, s, err);
 }
 
 static void bind_request(sqlite3_stmt *s, const struct trace_request *r, int64_t id,
@@ -337,9 +355,9 @@ static void bind_request(sqlite3_stmt *s, const struct trace_request *r, int64_t
 		      (int64_t[]){id, r->process, r->connection, r->sequence, r->start_ns,
 				  r->end_ns, r->cpu_ns},
 		      7);
-	bind_str(s, 8, r->method);
-	bind_str(s, 9, r->target);
-	bind_str(s, 10, r->route);
+	store_bind_str(s, 8, r->method);
+	store_bind_str(s, 9, r->target);
+	store_bind_str(s, 10, r->route);
 	bind_known(s, 11, r->status);
 	bind_integers(s, 12,
 		      (int64_t[]){r->bytes_in, r->bytes_out, r->allocations, r->frees,
@@ -348,8 +366,8 @@ static void bind_request(sqlite3_stmt *s, const struct trace_request *r, int64_t
 				  r->escapes, r->escaped_bytes, r->foreign_frees,
 				  r->stack_peak_bytes},
 		      14);
-	bind_str(s, 26, r->ended_by);
-	bind_str(s, 27, str_of(store_confidence[r->confidence]));
+	store_bind_str(s, 26, r->ended_by);
+	store_bind_str(s, 27, str_of(store_confidence[r->confidence]));
 	sqlite3_bind_int(s, 28, r->incomplete);
 	bind_known(s, 29, first_event);
 	sqlite3_bind_int64(s, 30, (int64_t)count);
@@ -361,10 +379,10 @@ int store_put_request(struct trace *t, const struct trace_request *r, int64_t fi
 	assert(r->id == 0 && r->end_ns >= r->start_ns && r->start_ns >= 0);
 	assert(r->need_bump_bytes >= 0 && r->need_reuse_bytes >= 0);
 	uint32_t route;
-	if (begin(t, err) != 0 || put_route(t, r->route, &route, err) != 0)
+	if (store_begin(t, err) != 0 || store_route(t, r->route, &route, err) != 0)
 		return -1;
 	bind_request(t->statement[PUT_REQUEST], r, t->next_request, first_event, count);
-	if (finish_statement(t, t->statement[PUT_REQUEST], err) != 0)
+	if (store_finish(t, t->statement[PUT_REQUEST], err) != 0)
 		return -1;
 	t->next_request++;
 	chunk_add(t->chunk,
@@ -376,12 +394,19 @@ int store_put_request(struct trace *t, const struct trace_request *r, int64_t fi
 int trace_put_request(struct trace *t, const struct trace_request *r,
 		      const struct replay_op *ops, size_t count, int64_t *id, struct err *err)
 {
+	return trace_put_request_sites(t, r, ops, NULL, count, id, err);
+}
+
+int trace_put_request_sites(struct trace *t, const struct trace_request *r,
+			    const struct replay_op *ops, const uint32_t *sites, size_t count,
+			    int64_t *id, struct err *err)
+{
 	if (id)
 		*id = t->next_request;
 	int64_t first_event = ops ? t->next_event : -1;
 	if (store_put_request(t, r, first_event, ops ? count : 0, err) != 0)
 		return -1;
-	return ops ? put_ops(t, ops, count, err) : 0;
+	return ops ? put_ops(t, ops, sites, count, err) : 0;
 }
 
 /* -- creating, committing ------------------------------------------------ */
@@ -571,5 +596,6 @@ void store_writer_release(struct trace *t)
 	free(t->temporary);
 	free(t->chunk);
 	free(t->ops);
+	free(t->op_site);
 	map_release(&t->routes);
 }

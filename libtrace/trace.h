@@ -106,7 +106,7 @@ struct trace_frame {
 
 struct trace_site {
 	int64_t id;
-	struct str name; /* the innermost frame that is not an allocator's own */
+	struct str name;       /* the innermost frame that is not an allocator's own */
 	const uint32_t *frame; /* ids; reading: index into frames of trace_sites */
 	uint32_t frames;
 	/* over the whole recording, requests or not */

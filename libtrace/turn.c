@@ -109,6 +109,9 @@ void turn_end_request(struct attribute *a, struct request *r, const char *how)
 	a->totals.requests++;
 	a->totals.by_confidence[r->confidence]++;
 	a->totals.incomplete += r->incomplete;
+	if (a->sink.sites && r->op_site)
+		a->sink.sites(a->sink.context, &row, ref_name(r->self), r->ops, r->op_site,
+			      r->op_count, r->judged_ops);
 	a->sink.request(a->sink.context, &row, r->ops, r->op_count);
 	ledger_request_free(&a->ledger, r);
 }

@@ -25,7 +25,7 @@ PARTS = {
         ["base/*.h", "libtrace/*.h", "libtrace/shim/*.h"],
         ["zstd.h"],
         ["base"],
-        ["PkgConfig::SQLITE", "PkgConfig::ZSTD", "PkgConfig::ELF", "PkgConfig::DW", "Threads::Threads", "rt", "m"],
+        ["PkgConfig::SQLITE", "PkgConfig::ZSTD", "PkgConfig::ELF", "PkgConfig::DW", "iberty", "Threads::Threads", "rt", "m"],
     ),
     "libtrace/shim": (["libtrace/shim/*.h", "pail/mark.h"], ["libunwind.h"], [], ["dl"]),
     "simulator": (
@@ -55,6 +55,7 @@ FILES = {
     "simulator/mpi.c": ["mpi.h"],
     "libtrace/store*.[ch]": ["sqlite3.h", "sqlite3ext.h"],
     "libtrace/elf_file.c": ["gelf.h", "dwarf.h", "elfutils/*.h"],
+    "libtrace/symbols.c": ["dwarf.h", "elfutils/*.h", "libiberty/demangle.h"],
     "cli/main.c": ["pail_version.h"],  # made by the build
 }
 # The C library, POSIX and Linux, and the compiler's own.

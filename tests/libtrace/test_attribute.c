@@ -88,7 +88,7 @@ static void take_thread(void *context, const struct trace_thread *t)
 static int start_with(enum attribute_split split)
 {
 	struct attribute_sink sink = {NULL, take_request, take_connection, take_process,
-				      take_thread};
+				      take_thread, NULL};
 	row_count = 0;
 	connection_bytes = connection_rows = 0;
 	now = 1000;
