@@ -139,8 +139,10 @@ int guest_start(struct guest *guest, const char *program, const struct plan *pla
 	guest_path(guest, "port", port, sizeof port);
 	guest_path(guest, "stderr", messages, sizeof messages);
 	guest_path(guest, "log", log, sizeof log);
-	const char *const fixed[] = {program, "-c",          conf, "--app", app, "--log",
-				     log,     "--port-file", port, "--",    NULL};
+	/* One process, whose memory is looked at by its id. */
+	const char *const fixed[] = {program, "-c", conf,          "--app", app,
+				     "--log", log,  "--port-file", port,    "--no-supervisor",
+				     "--",    NULL};
 	for (size_t i = 0; fixed[i] != NULL; i++)
 		argv[argc++] = fixed[i];
 	for (size_t i = 0; arguments[i] != NULL; i++) {

@@ -22,6 +22,7 @@ enum {
 	OPTION_PRINT_BOUND,
 	OPTION_JSON,
 	OPTION_SEAL,
+	OPTION_NO_SUPERVISOR,
 };
 enum { WORDS_MAX = 32 };
 
@@ -45,6 +46,8 @@ static const struct argp_option options[] = {
 	{"port-file", OPTION_PORT_FILE, "FILE", 0, "Write the port there once it is open", 0},
 	{"seal", OPTION_SEAL, NULL, 0,
 	 "Have the kernel refuse every call that would map memory, once it serves", 0},
+	{"no-supervisor", OPTION_NO_SUPERVISOR, NULL, 0,
+	 "One process, for whoever starts it anew when it fails, such as systemd", 0},
 	{"check", OPTION_CHECK, NULL, 0, "Read the plan, load and start APP if given, and end",
 	 0},
 	{"print-bound", OPTION_PRINT_BOUND, NULL, 0,
@@ -87,6 +90,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		pass(a, "--print-bound", NULL);
 		break;
 	case OPTION_SEAL: pass(a, "--seal", NULL); break;
+	case OPTION_NO_SUPERVISOR: pass(a, "--no-supervisor", NULL); break;
 	case OPTION_JSON:
 		a->json = true;
 		pass(a, "--json", NULL);

@@ -11,6 +11,7 @@
 #include "base/limits.h"
 #include "server/handler.h"
 #include "server/region.h"
+#include "server/supervise.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -26,6 +27,8 @@ struct core {
 	int listen_fd;
 	int log_fd; /* -1: only failures, on stderr */
 	struct worker *worker[CORE_THREADS_MAX];
+
+	struct supervised supervised;
 
 	_Atomic bool draining; /* no new connections; those that are idle close */
 	_Atomic bool halting;  /* the grace is over */

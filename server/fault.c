@@ -3,6 +3,7 @@
 
 #include "server/asan.h"
 #include "server/bucket.h"
+#include "server/fail.h"
 #include "server/loop.h"
 #include "server/malloc.h"
 #include "server/registers.h"
@@ -60,36 +61,19 @@ static struct pail_request *leavable(void)
 	return r && r->critical == 0 && r->stage < REQUEST_CLOSE ? r : NULL;
 }
 
-__attribute__((noreturn)) static void die(int signal, const char *what)
-{
-	char text[160];
-	int length =
-		snprintf(text, sizeof(text),
-			 "pail serve: %s (signal %d); this can't be contained\n", what, signal);
-
-	if (length > 0 && write(STDERR_FILENO, text, (size_t)length) < 0)
-		_exit(127);
-	struct sigaction action = {.sa_handler = SIG_DFL};
-	sigaction(signal, &action, NULL);
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, signal);
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-	raise(signal);
-	_exit(127);
-}
-
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
 	struct pail_request *r = leavable();
 	uintptr_t pc = registers_pc(context);
 	bool sent = info->si_code <= 0 && !(signal == SIGABRT && info->si_pid == getpid());
 
-	if (!r || sent)
-		die(signal, sent ? "a signal was sent" : "a fault outside a handler");
+	if (sent)
+		fail_now(signal, pc, "a signal was sent");
+	if (!r)
+		fail_stop(signal, pc, "a fault outside a handler");
 	const char *cause = fault_cause(signal, r, info);
 	if (malloc_pc_in_loader(pc) && strcmp(cause, "stack-overflow") != 0)
-		die(signal, "a fault in the dynamic loader");
+		fail_stop(signal, pc, "a fault in the dynamic loader");
 	request_note(r, cause, 500);
 	asan_forget(r->bucket->stack, r->bucket->stack_bytes);
 	context_abandon(context, r);
@@ -150,7 +134,7 @@ static void on_step(int signal, siginfo_t *info, void *context)
 
 	if (!this_worker || !this_worker->stepping) {
 		if (!r || info->si_code <= 0)
-			die(signal, "a trap outside a handler");
+			fail_stop(signal, registers_pc(context), "a trap outside a handler");
 		request_note(r, "trap", 500); /* a breakpoint of the handler's own */
 		context_abandon(context, r);
 		return;
@@ -234,7 +218,7 @@ void abort(void)
 
 	if (r)
 		request_fail(r, "abort", 500);
-	die(SIGABRT, "abort() was called");
+	fail_stop(SIGABRT, 0, "abort() was called");
 }
 
 void __assert_fail(const char *assertion, const char *file, unsigned line, const char *function)
@@ -252,8 +236,8 @@ void __assert_fail(const char *assertion, const char *file, unsigned line, const
 		snprintf(text, sizeof(text), "pail serve: %s:%u: %s: assertion '%s' failed\n",
 			 file, line, function, assertion);
 	if (length > 0 && write(STDERR_FILENO, text, (size_t)length) < 0)
-		_exit(127);
-	die(SIGABRT, "an assertion failed");
+		fail_now(SIGABRT, 0, "an assertion failed");
+	fail_stop(SIGABRT, 0, "an assertion failed");
 }
 
 void __stack_chk_fail(void) __attribute__((noreturn));
@@ -263,7 +247,7 @@ void __stack_chk_fail(void)
 
 	if (r)
 		request_fail(r, "stack-smashed", 500);
-	die(SIGABRT, "a smashed stack");
+	fail_stop(SIGABRT, 0, "a smashed stack");
 }
 
 void exit(int status)

@@ -16,9 +16,9 @@
  * or ld.so leave it first, step by step, so that no lock of theirs is left
  * held; locks of stdio streams that a fault left held are released.
  *
- * Not contained, and the process ends with the signal and a line that says so:
- * a fault outside a request, in the core's own doings (request.h, critical), in
- * ld.so other than by stack overflow, and a signal that someone sent.
+ * Not contained (fail.h): a fault outside a request, in the core's own doings
+ * (request.h, critical), in ld.so other than by stack overflow, and a signal
+ * that someone sent.
  */
 #ifndef PAIL_SERVER_FAULT_H
 #define PAIL_SERVER_FAULT_H

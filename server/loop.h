@@ -66,6 +66,7 @@ struct worker {
 	struct worker_counts counts;
 	const char *stepping; /* a deadline that waits for the code to leave libc */
 	uint32_t steps, watched, looks;
+	_Atomic bool stopped;    /* by a failure, for good (fail.h) */
 	_Atomic int started;     /* 0 not yet, 1 serving, -1 pail_thread_start() failed */
 	uint64_t unix_offset_ns; /* of the wall clock from ours */
 	struct log log;

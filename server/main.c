@@ -6,6 +6,7 @@
 #include "base/table.h"
 #include "base/units.h"
 #include "server/app.h"
+#include "server/fail.h"
 #include "server/fault.h"
 #include "server/image.h"
 #include "server/listen.h"
@@ -29,7 +30,7 @@ static const uint64_t DRAIN_NS = UINT64_C(30000000000);
 
 struct options {
 	const char *conf, *app, *listen, *log, *port_file;
-	bool check, print_bound, json, seal;
+	bool check, print_bound, json, seal, alone;
 	int argc; /* of pail_start() */
 	char **argv;
 };
@@ -54,6 +55,7 @@ static int options_read(struct options *options, int argc, char **argv, struct e
 		{"print-bound", no_argument, NULL, 'b'},
 		{"json", no_argument, NULL, 'j'},
 		{"seal", no_argument, NULL, 's'},
+		{"no-supervisor", no_argument, NULL, 'n'},
 		{NULL, 0, NULL, 0},
 	};
 	int word;
@@ -70,6 +72,7 @@ static int options_read(struct options *options, int argc, char **argv, struct e
 		case 'C': options->check = true; break;
 		case 'b': options->print_bound = true; break;
 		case 'j': options->json = true; break;
+		case 'n': options->alone = true; break;
 		case 's': options->seal = true; break;
 		default:
 			return err_usage(err,
@@ -216,6 +219,8 @@ static int image_fits(const struct plan *plan, struct err *err)
 #ifdef PAIL_MALLOC_OFF
 	return 0; /* a sanitizer's shadow fits no plan */
 #endif
+	if (core.supervised.supervisor)
+		bytes += SUPERVISE_BYTES;
 	if (bytes <= plan->image_bytes)
 		return 0;
 	char size[UNITS_TEXT_MAX];
@@ -314,7 +319,8 @@ static bool all_joined(bool *joined)
 	bool all = true;
 
 	for (uint32_t i = 0; i < core.plan.threads; i++) {
-		joined[i] = joined[i] || pthread_tryjoin_np(core.worker[i]->thread, NULL) == 0;
+		joined[i] = joined[i] || atomic_load(&core.worker[i]->stopped) ||
+			    pthread_tryjoin_np(core.worker[i]->thread, NULL) == 0;
 		all &= joined[i];
 	}
 	return all;
@@ -331,9 +337,14 @@ static void core_run(const struct options *options, const sigset_t *signals)
 		bool watching = core.plan.wall_deadline_ns != 0 || drain_until_ns != 0;
 		int signal = watching ? sigtimedwait(signals, NULL, &tick)
 				      : sigwaitinfo(signals, NULL);
-		if (signal == SIGHUP)
+		if (fail_pending() && !drain_until_ns) {
+			supervised_drains(&core.supervised);
+			drain_until_ns = loop_now_ns() + DRAIN_NS;
+			drain_begin();
+		}
+		if (signal == SIGHUP || signal == SUPERVISE_SIGNAL_REOPEN)
 			log_reopen(options->log);
-		if (signal == SIGTERM || signal == SIGINT) {
+		if (signal == SIGTERM || signal == SIGINT || signal == SUPERVISE_SIGNAL_END) {
 			if (drain_until_ns)
 				atomic_store(&core.halting, true); /* asked twice */
 			drain_until_ns = loop_now_ns() + DRAIN_NS;
@@ -384,36 +395,74 @@ static void core_log_end(void)
 		fprintf(stderr, "pail serve: can't write the log: %s\n", strerror(errno));
 }
 
-static int core_serve(const struct options *options, struct err *err)
+static void signals_take(sigset_t *signals)
 {
-	char name[LISTEN_NAME_MAX];
-	unsigned port;
+	sigemptyset(signals);
+	sigaddset(signals, FAIL_SIGNAL);
+	if (core.supervised.supervisor) {
+		sigaddset(signals, SUPERVISE_SIGNAL_END);
+		sigaddset(signals, SUPERVISE_SIGNAL_REOPEN);
+	} else {
+		sigaddset(signals, SIGTERM);
+		sigaddset(signals, SIGINT);
+		sigaddset(signals, SIGHUP);
+	}
+	pthread_sigmask(SIG_BLOCK, signals, NULL);
+}
+
+/* Once the listener is open. */
+static int core_serve(const struct options *options, const char *name, unsigned port,
+		      struct err *err)
+{
 	sigset_t signals;
 
-	if (core.plan.admin[0])
-		return err_set(
-			err,
-			"[server] admin: this server has no admin address yet; leave it out");
-	core.listen_fd = listen_open(&core.plan, name, &port, err);
-	if (core.listen_fd < 0)
-		return -1;
 	core.log_fd = log_open(options->log, err);
 	if (core.log_fd == -2)
 		return -1;
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	signals_take(&signals);
 	for (uint32_t i = 0; i < core.plan.threads; i++)
 		if (worker_start(core.worker[i], err) < 0)
 			return -1;
-	if (image_fits(&core.plan, err) < 0 || (options->seal && seal_close(err) < 0) ||
-	    port_write(options->port_file, port, err) < 0)
+	if (image_fits(&core.plan, err) < 0 || (options->seal && seal_close(err) < 0))
 		return -1;
-	fprintf(stderr, "pail serve: listening on %s\n", name);
+	supervised_serves(&core.supervised);
+	if (core.supervised.generation == 0) {
+		if (port_write(options->port_file, port, err) < 0)
+			return -1;
+		fprintf(stderr, "pail serve: listening on %s\n", name);
+	}
 	core_run(options, &signals);
 	core_log_end();
+	if (fail_pending())
+		fail_end();
+	return 0;
+}
+
+/* The listener first: it is the supervisor's, and outlives each that serves. */
+static int serve(const struct options *options)
+{
+	char name[LISTEN_NAME_MAX];
+	unsigned port;
+	int exit_code;
+	struct err err = {0};
+
+	if (core.plan.admin[0]) {
+		err_set(&err,
+			"[server] admin: this server has no admin address yet; leave it out");
+		return complain(&err);
+	}
+	core.listen_fd = listen_open(&core.plan, name, &port, &err);
+	if (core.listen_fd < 0)
+		return complain(&err);
+	int is_child =
+		options->alone ? 1 : supervise(false, &core.supervised, &exit_code, &err);
+	if (is_child < 0)
+		return complain(&err);
+	if (!is_child)
+		return exit_code;
+	if (core_open(options, &err) < 0 || core_serve(options, name, port, &err) < 0) {
+		_exit(complain(&err)); /* workers may run already */
+	}
 	return 0;
 }
 
@@ -422,7 +471,7 @@ int main(int argc, char **argv)
 	struct options options;
 	struct err err = {0};
 
-	core.log_fd = core.listen_fd = -1;
+	core.log_fd = core.listen_fd = core.supervised.report_fd = -1;
 	if (options_read(&options, argc, argv, &err) < 0 ||
 	    plan_read(&core.plan, &options, &err) < 0)
 		return complain(&err);
@@ -435,13 +484,9 @@ int main(int argc, char **argv)
 	}
 	if (options.check && !options.app)
 		return 0;
-	if (core_open(&options, &err) < 0)
+	if (!options.check)
+		return serve(&options);
+	if (core_open(&options, &err) < 0 || image_fits(&core.plan, &err) < 0)
 		return complain(&err);
-	if (options.check)
-		return image_fits(&core.plan, &err) < 0 ? complain(&err) : 0;
-	if (core_serve(&options, &err) < 0) {
-		complain(&err);
-		_exit(EXIT_BAD_INPUT); /* workers may run already */
-	}
 	return 0;
 }

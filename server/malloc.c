@@ -138,16 +138,25 @@ void malloc_modules_find(const struct plan *plan)
 
 /* -- the system region ------------------------------------------------------- */
 
+static _Thread_local bool thread_holds;
+
+bool malloc_system_held(void)
+{
+	return thread_holds;
+}
+
 static void family_lock(void)
 {
 	if (thread_request)
 		thread_request->critical++;
 	while (atomic_flag_test_and_set_explicit(&family.lock, memory_order_acquire))
 		sched_yield();
+	thread_holds = true;
 }
 
 static void family_unlock(void)
 {
+	thread_holds = false;
 	atomic_flag_clear_explicit(&family.lock, memory_order_release);
 	/* Not request_leave(): libc may hold a lock of its own, and a deadline that
 	 * came meanwhile is looked at again with the next tick. */

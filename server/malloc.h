@@ -61,6 +61,9 @@ void *malloc_in_bucket(struct pail_request *r, size_t size);
 void *malloc_for(size_t size, uintptr_t caller);
 void *realloc_for(void *p, size_t size, uintptr_t caller);
 
+/* This thread holds the lock of the system region. */
+bool malloc_system_held(void);
+
 struct malloc_counts {
 	uint64_t system_bytes_peak, system_bytes_now, system_bytes_room;
 	uint64_t refused; /* times that the system region was full */

@@ -7,7 +7,8 @@
  * libraries, so it links nothing but libc and libinih.
  *
  *	pail-server [-c FILE] [--app APP] [--listen ADDR] [--log FILE]
- *		[--port-file FILE] [--seal] [--check] [--print-bound [--json]] [-- ARG...]
+ *		[--port-file FILE] [--seal] [--no-supervisor] [--check] [--print-bound [--json]]
+ *[-- ARG...]
  *
  * APP: a plug-in ("./lib.so", written against pail/handler.h), "builtin:NAME",
  * or a folder of files. ARGs are pail_start()'s; argv[0] is APP.
@@ -28,6 +29,8 @@
  *	fault.c       signals, guard zones, deadlines: what becomes a jump
  *	streams.c     files that a jump left open; locks.c: mutexes; sleep.c: waiting
  *	response.c    heads;  files.c, builtin*.c: handlers;  log.c: one line each
+ *	fail.c        what no jump makes good: the process drains, and
+ *	              supervise.c, its parent with the listener, starts a new one
  *	region.c      where all of that lies: one mapping, made and touched at start;
  *	              seal.c: and the kernel sees to it that it stays the only one
  */

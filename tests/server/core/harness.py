@@ -36,6 +36,7 @@ class Server:
         command += ["--port-file", f"{path}/port"]
         command += ["--log", self.log_path] if log else []
         command += [*options, "--", *args]
+        self.command = command
         self.stderr = open(f"{path}/stderr", "wb+")
         self.process = subprocess.Popen(command, stderr=self.stderr)
         deadline = time.monotonic() + 30
@@ -45,7 +46,23 @@ class Server:
             time.sleep(0.01)
         with open(f"{path}/port", encoding="ascii") as file:
             self.port = int(file.read())
-        self.pid = self.process.pid
+        self.pid = self.serving()
+
+    def serving(self, other_than=None, within=10):
+        """The process that serves: a child of the supervisor, if there is one."""
+        deadline = time.monotonic() + within
+        path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        while time.monotonic() < deadline:
+            if os.readlink(f"/proc/{self.process.pid}/exe") != os.path.realpath(SERVER):
+                return self.process.pid  # wrapped
+            with open(path, encoding="ascii") as file:
+                children = [int(word) for word in file.read().split()]
+            if not children and "--no-supervisor" in self.command:
+                return self.process.pid
+            if children and children[-1] != other_than:
+                return children[-1]
+            time.sleep(0.005)
+        raise AssertionError("no process serves")
 
     def errors(self):
         self.stderr.flush()

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two processes: a supervisor, which holds the listening socket and does
+ * nothing else, and the one that serves, its child. A server that ends without
+ * having been asked to is followed by a new one, so what can't be contained
+ * (fail.h) costs the requests that it hits and a restart; whoever connects
+ * meanwhile waits in the socket's backlog, which the supervisor keeps open.
+ *
+ *	- SIGTERM, SIGINT and SIGHUP are passed on as signals of their own: a
+ *	  terminal sends the former to both, and two of a kind would count as one.
+ *	- At most one process serves, so the bound holds at every moment: the new
+ *	  one starts when the old one is gone. With [server] overlap, which counts a
+ *	  second one in the bound, it starts when the old one begins to drain.
+ *	- One that ends within SUPERVISE_STEADY_NS of its start is followed after a
+ *	  pause, doubled each time: crash loops cost no CPU. The first follows at once.
+ *	- One that does not get to serve at the very start ends the supervisor with
+ *	  its own exit code; a server that did not start is not tried again.
+ *	- The supervisor dies: the child drains.
+ *
+ * The supervisor has mapped nothing but its image; what it writes to is counted
+ * in the allowance for text, data and libraries, SUPERVISE_BYTES of it.
+ */
+#ifndef PAIL_SERVER_SUPERVISE_H
+#define PAIL_SERVER_SUPERVISE_H
+
+#include "base/err.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { SUPERVISE_BYTES = 1 << 20 };
+
+#define SUPERVISE_SIGNAL_END    (SIGRTMAX - 1) /* for SIGTERM and SIGINT */
+#define SUPERVISE_SIGNAL_REOPEN (SIGRTMAX - 2) /* for SIGHUP */
+
+/* What the child knows of its supervisor; all 0 and -1 in a server without. */
+struct supervised {
+	pid_t supervisor;
+	int report_fd;       /* -1: nobody to tell */
+	uint32_t generation; /* 0: the first that serves */
+};
+
+/* 1 in each child, which goes on to serve. 0 in the supervisor once all is
+ * over, with what to exit with. -1: it can't be. */
+int supervise(bool overlap, struct supervised *child, int *exit_code, struct err *err);
+
+/* The child serves; the child drains because of a failure. */
+void supervised_serves(const struct supervised *child);
+void supervised_drains(const struct supervised *child);
+
+#endif
