@@ -384,6 +384,12 @@ static void write_warnings(struct buf *out, const struct collect_summary *s)
 			   " HTTP/2 connections count as one request each: use markers "
 			   "(pail/mark.h)\n",
 			   t->http2_connections);
+	if (t->tls_connections > 0)
+		buf_printf(out,
+			   "%" PRId64
+			   " TLS connections could not be looked into (TLS that is linked "
+			   "statically?): use markers, or record behind a proxy\n",
+			   t->tls_connections);
 	if (t->out_of_memory)
 		buf_printf(out,
 			   "the recorder ran out of memory: the needs above are too low\n");

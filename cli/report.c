@@ -231,6 +231,18 @@ static void write_notes(struct report *r, struct buf *out)
 			   units_format_size(
 				   (uint64_t)trace_meta_int(r->trace, "unattributed_bytes", 0),
 				   text));
+	int64_t blind = trace_meta_int(r->trace, "http2_connections", 0);
+	if (blind > 0)
+		buf_printf(out,
+			   "HTTP/2: %" PRId64
+			   " connections count as one request each (use markers)\n",
+			   blind);
+	blind = trace_meta_int(r->trace, "tls_connections", 0);
+	if (blind > 0)
+		buf_printf(out,
+			   "TLS: %" PRId64
+			   " connections could not be looked into (use markers)\n",
+			   blind);
 	int64_t dropped = trace_meta_int(r->trace, "dropped_events", 0);
 	if (dropped > 0)
 		buf_printf(out, "dropped while recording: %" PRId64 " events\n", dropped);

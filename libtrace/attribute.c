@@ -450,10 +450,8 @@ void attribute_free(struct attribute *a)
 			free(a->process[i]);
 		}
 	for (uint32_t i = 0; i < a->ledger.connection_count; i++)
-		if (a->ledger.connection[i]->used) {
-			message_scan_release(&a->ledger.connection[i]->extra->message);
-			free(a->ledger.connection[i]->extra);
-		}
+		if (a->ledger.connection[i]->used)
+			turn_extra_free(a->ledger.connection[i]->extra);
 	free(a->process);
 	free(a->thread);
 	route_namer_release(&a->routes);

@@ -297,6 +297,10 @@ static int put_last_meta(struct collect *c, struct err *err)
 					  s.totals.startup_allocations, err) != 0 ||
 			       put_number(c->trace, "startup_bytes", s.totals.startup_bytes,
 					  err) != 0 ||
+			       put_number(c->trace, "http2_connections",
+					  s.totals.http2_connections, err) != 0 ||
+			       put_number(c->trace, "tls_connections", s.totals.tls_connections,
+					  err) != 0 ||
 			       put_number(c->trace, "writer_waits", (int64_t)s.ring.waits,
 					  err) != 0 ||
 			       put_number(c->trace, "writer_wait_ns", (int64_t)s.ring.wait_ns,

@@ -278,6 +278,15 @@ bool turn_response_open(const struct connection *c)
 	return c && (c->extra->out.state == HTTP_BODY || c->extra->out.state == HTTP_FIELDS);
 }
 
+void turn_extra_free(struct connection_extra *x)
+{
+	if (!x)
+		return;
+	message_scan_release(&x->message);
+	free(x->queue);
+	free(x);
+}
+
 void turn_end_connection(struct attribute *a, struct connection *c)
 {
 	struct trace_connection row = {
@@ -295,8 +304,7 @@ void turn_end_connection(struct attribute *a, struct connection *c)
 		.live_peak_bytes = c->live_peak_bytes,
 	};
 	a->sink.connection(a->sink.context, &row);
-	message_scan_release(&c->extra->message);
-	free(c->extra);
+	turn_extra_free(c->extra);
 	c->extra = NULL;
 	ledger_connection_free(&a->ledger, c);
 }

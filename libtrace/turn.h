@@ -20,7 +20,7 @@ static const struct ref nobody = {OWNER_NONE, 0, 0};
 
 enum {
 	UNIT_REQUESTS_MAX = 256, /* that one unit touched; more are judged early */
-	PIPELINE_MAX = 1024,
+	PIPELINE_MAX = 8192,
 	SNAPSHOTS_MAX = 64, /* tables on their way to children of one process */
 	PENDING_BYTES = 8192,
 };
@@ -37,8 +37,8 @@ struct connection_extra {
 	enum protocol protocol;
 	struct ref current; /* the request that is answered next, or was last */
 	struct ref newest;  /* whose head is being read */
-	struct ref queue[PIPELINE_MAX];
-	uint32_t queued;
+	struct ref *queue;
+	uint32_t queued, queue_room;
 	bool plain_seen; /* TLS events tell its plain text */
 	struct http_scan in, out;
 	struct message_scan message; /* what is read, if it is not HTTP */
@@ -156,6 +156,7 @@ uint32_t turn_unanswered(struct attribute *a, struct connection *c, struct ref *
 			 uint32_t room);
 /* Its answer is under way, with a known length of which some is missing. */
 bool turn_response_open(const struct connection *c);
+void turn_extra_free(struct connection_extra *x); /* NULL is fine */
 /* Hands the connection to the sink and forgets it. */
 void turn_end_connection(struct attribute *a, struct connection *c);
 

@@ -106,6 +106,23 @@ void wire_set_label(struct request *r, struct str label)
 	memcpy(r->label, label.bytes, r->label_bytes);
 }
 
+static bool room_in_queue(struct attribute *a, struct connection_extra *x)
+{
+	if (x->queued < x->queue_room)
+		return true;
+	if (x->queued == PIPELINE_MAX)
+		return false;
+	uint32_t room = x->queue_room > 0 ? x->queue_room * 2 : 16;
+	struct ref *grown = reallocarray(x->queue, room, sizeof(*grown));
+	if (!grown) {
+		a->ledger.failed = true;
+		return false;
+	}
+	x->queue = grown;
+	x->queue_room = room;
+	return true;
+}
+
 /* A request begins on a connection (rule 3). */
 static void request_arrives(struct attribute *a, struct thread *t, struct connection *c,
 			    int64_t time_ns)
@@ -129,7 +146,7 @@ static void request_arrives(struct attribute *a, struct thread *t, struct connec
 	x->newest = r->self;
 	if (!old)
 		x->current = r->self;
-	else if (x->queued < PIPELINE_MAX)
+	else if (room_in_queue(a, x))
 		x->queue[x->queued++] = r->self;
 	else
 		turn_end_request(a, r, "next-request");
@@ -265,8 +282,9 @@ static void piece_in(struct attribute *a, struct thread *t, struct connection *c
 	struct connection_extra *x = c->extra;
 	if (offset > t->io.covered)
 		hole_in(a, t, c, offset - t->io.covered, t->io.time_ns);
-	if (x->protocol == PROTOCOL_UNKNOWN ||
-	    (x->protocol == PROTOCOL_TLS && t->io.tls && !x->plain_seen)) {
+	if (x->protocol == PROTOCOL_UNKNOWN || (t->io.tls && !x->plain_seen)) {
+		if (x->protocol == PROTOCOL_TLS)
+			a->totals.tls_connections--; /* it can be understood */
 		x->plain_seen = t->io.tls;
 		x->protocol = judge_protocol(a, bytes);
 	}
@@ -303,6 +321,22 @@ static void touch_current(struct attribute *a, struct thread *t, struct connecti
 	}
 }
 
+/* Bytes below TLS: whose they are shows when they come out of it, which may be
+ * the next request. */
+static void below_tls(struct attribute *a, struct thread *t, struct connection *c,
+		      int64_t time_ns)
+{
+	struct request *r = turn_request(a, c->extra->current);
+	if (turn_request(a, t->marked) || (r && r->state == REQUEST_RUNNING)) {
+		touch_current(a, t, c, false, time_ns);
+		return;
+	}
+	if (t->open && t->owner.kind == OWNER_NONE)
+		return; /* its segment goes on */
+	turn_settle_fallback(a, t);
+	turn_open(t, c->self);
+}
+
 static void connection_read(struct attribute *a, struct thread *t, struct connection *c,
 			    const struct ring_event *e)
 {
@@ -324,6 +358,10 @@ static void connection_read(struct attribute *a, struct thread *t, struct connec
 	if (e->flags & EVENT_PEEK) {
 		if (current)
 			turn_touch(a, t, current, false);
+		return;
+	}
+	if (c->extra->plain_seen && !(e->flags & EVENT_TLS)) {
+		below_tls(a, t, c, e->time_ns);
 		return;
 	}
 	t->io.active = true;

@@ -21,7 +21,7 @@
 
 /* Bytes of what is no HTTP head; of messages of small parts, and the end of an
  * answer (FastCGI's last record says that it is one). */
-enum { SHOW_READ = 512, SHOW_WRITE = 64, SHOW_WHOLE = 16384, SHOW_LAST = 16 };
+enum { SHOW_READ = 512, SHOW_WRITE = 64, SHOW_WHOLE = 65536, SHOW_LAST = 16 };
 
 __thread int io_last_fd __attribute__((tls_model("initial-exec"))) HIDDEN = -1;
 

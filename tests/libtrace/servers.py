@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,17 @@ def python_with(module):
             return program
     print(f"{module} is not installed")
     sys.exit(77)
+
+
+def wait_for(port):
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"nobody listens on {port}"
+            time.sleep(0.05)
 
 
 class Recording:
@@ -90,13 +102,21 @@ class Recording:
             return db.execute(sql, values).fetchall()
 
 
-def send(port, path, count, connections, headers=None, keep=True):
+def connect(port, tls):
+    if tls:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+
+
+def send(port, path, count, connections, headers=None, keep=True, tls=False):
     """count requests over so many connections at once; every answer must be 200."""
     problems = []
 
     def one(share):
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            connection = connect(port, tls)
             for _ in range(share):
                 connection.request("GET", path, headers=headers or {})
                 answer = connection.getresponse()
