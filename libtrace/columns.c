@@ -13,13 +13,13 @@ void chunk_add(struct chunk *chunk, const int64_t value[COLUMN_COUNT])
 	chunk->count++;
 }
 
-void chunk_digest(const struct chunk *chunk, unsigned char digest[SHA256_BYTES])
+void chunk_digest(const struct chunk *chunk, unsigned char digest[SHA256_DIGEST_SIZE])
 {
-	struct sha256 sha;
+	struct sha256_ctx sha;
 	sha256_init(&sha);
 	for (int c = 0; c < COLUMN_COUNT; c++)
-		sha256_add(&sha, chunk->value[c], chunk->count * sizeof(int64_t));
-	sha256_finish(&sha, digest);
+		sha256_update(&sha, chunk->count * sizeof(int64_t), chunk->value[c]);
+	sha256_digest(&sha, SHA256_DIGEST_SIZE, digest);
 }
 
 int columns_init(struct trace_columns *columns, size_t count)

@@ -15,8 +15,9 @@
 #ifndef PAIL_LIBTRACE_COLUMNS_H
 #define PAIL_LIBTRACE_COLUMNS_H
 
-#include "libtrace/sha256.h"
 #include "libtrace/trace.h"
+
+#include <nettle/sha2.h>
 
 enum { COLUMNS_CHUNK = 65536 };
 
@@ -36,7 +37,7 @@ struct chunk {
 };
 
 void chunk_add(struct chunk *chunk, const int64_t value[COLUMN_COUNT]);
-void chunk_digest(const struct chunk *chunk, unsigned char digest[SHA256_BYTES]);
+void chunk_digest(const struct chunk *chunk, unsigned char digest[SHA256_DIGEST_SIZE]);
 
 /* Room for `count` requests; -1 when memory runs out. */
 int columns_init(struct trace_columns *columns, size_t count);

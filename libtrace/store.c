@@ -314,7 +314,7 @@ static int bad_columns(struct trace *t, struct err *err)
 		       t->path);
 }
 
-static int load_routes(struct trace *t, struct trace_columns *columns, struct sha256 *sha,
+static int load_routes(struct trace *t, struct trace_columns *columns, struct sha256_ctx *sha,
 		       struct err *err)
 {
 	int64_t count;
@@ -344,7 +344,7 @@ static int load_routes(struct trace *t, struct trace_columns *columns, struct sh
 	for (int64_t i = 0; i < count; i++) {
 		if (!columns->route[i] && !(columns->route[i] = strdup("")))
 			return err_set(err, "out of memory reading \"%s\"", t->path);
-		sha256_add(sha, columns->route[i], strlen(columns->route[i]) + 1);
+		sha256_update(sha, strlen(columns->route[i]) + 1, columns->route[i]);
 	}
 	return 0;
 }
@@ -359,11 +359,11 @@ static int unpack_blob(sqlite3_stmt *s, int column, int64_t *values, size_t coun
 
 /* One row of request_columns to columns[at..]; the count, or -1. */
 static int64_t load_chunk(sqlite3_stmt *s, struct trace_columns *columns, size_t at,
-			  int64_t *route, struct sha256 *sha)
+			  int64_t *route, struct sha256_ctx *sha)
 {
 	int64_t first = sqlite3_column_int64(s, 0), count = sqlite3_column_int64(s, 1);
 	if (count < 1 || count > COLUMNS_CHUNK || (uint64_t)count > columns->count - at ||
-	    first < 1 || sqlite3_column_bytes(s, 6) != SHA256_BYTES)
+	    first < 1 || sqlite3_column_bytes(s, 6) != SHA256_DIGEST_SIZE)
 		return -1;
 	size_t n = (size_t)count;
 	if (unpack_blob(s, 2, columns->arrival_ns + at, n) != 0 ||
@@ -379,12 +379,12 @@ static int64_t load_chunk(sqlite3_stmt *s, struct trace_columns *columns, size_t
 				  (int64_t)columns->need_bytes[at + i] | (route[i] - 1) |
 				  ((int64_t)columns->route_count - route[i]));
 	}
-	sha256_add(sha, sqlite3_column_blob(s, 6), SHA256_BYTES);
+	sha256_update(sha, SHA256_DIGEST_SIZE, sqlite3_column_blob(s, 6));
 	return (int64_t)bad < 0 ? -1 : count;
 }
 
 static int load_chunks(struct trace *t, enum arena_policy policy, struct trace_columns *columns,
-		       size_t *filled, struct sha256 *sha, struct err *err)
+		       size_t *filled, struct sha256_ctx *sha, struct err *err)
 {
 	int64_t *route = malloc(COLUMNS_CHUNK * sizeof(*route));
 	if (!route)
@@ -429,14 +429,14 @@ int store_row_values(sqlite3_stmt *s, int64_t value[COLUMN_COUNT])
 
 /* The rows that no chunk covers. */
 static int load_rows(struct trace *t, int64_t covered, enum arena_policy policy,
-		     struct trace_columns *columns, size_t *filled, struct sha256 *sha,
+		     struct trace_columns *columns, size_t *filled, struct sha256_ctx *sha,
 		     struct err *err)
 {
 	struct chunk *chunk = calloc(1, sizeof(*chunk));
 	if (!chunk)
 		return err_set(err, "out of memory reading \"%s\"", t->path);
 	sqlite3_stmt *s = NULL;
-	unsigned char digest[SHA256_BYTES];
+	unsigned char digest[SHA256_DIGEST_SIZE];
 	int rc = sqlite3_prepare_v2(t->db, store_rows_after, -1, &s, NULL);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_bind_int64(s, 1, covered);
@@ -457,13 +457,13 @@ static int load_rows(struct trace *t, int64_t covered, enum arena_policy policy,
 			chunk_add(chunk, value);
 			if (chunk->count == COLUMNS_CHUNK) {
 				chunk_digest(chunk, digest);
-				sha256_add(sha, digest, sizeof(digest));
+				sha256_update(sha, sizeof(digest), digest);
 				chunk->count = 0;
 			}
 		}
 	if (chunk->count > 0) {
 		chunk_digest(chunk, digest);
-		sha256_add(sha, digest, sizeof(digest));
+		sha256_update(sha, sizeof(digest), digest);
 	}
 	sqlite3_finalize(s);
 	free(chunk);
@@ -492,7 +492,7 @@ static int load_columns(struct trace *t, enum arena_policy policy,
 	if (columns_init(columns, (size_t)(packed + rows)) != 0)
 		return err_set(err, "out of memory for the %" PRId64 " requests of \"%s\"",
 			       packed + rows, t->path);
-	struct sha256 sha, routes;
+	struct sha256_ctx sha, routes;
 	sha256_init(&sha);
 	sha256_init(&routes);
 	size_t filled = 0;
@@ -502,11 +502,12 @@ static int load_columns(struct trace *t, enum arena_policy policy,
 		return -1;
 	if (filled != columns->count)
 		return bad_columns(t, err);
-	unsigned char digest[SHA256_BYTES];
-	sha256_finish(&routes, digest);
-	sha256_add(&sha, digest, sizeof(digest));
-	sha256_finish(&sha, digest);
-	sha256_text(digest, columns->sha256);
+	unsigned char digest[SHA256_DIGEST_SIZE];
+	sha256_digest(&routes, SHA256_DIGEST_SIZE, digest);
+	sha256_update(&sha, sizeof(digest), digest);
+	sha256_digest(&sha, SHA256_DIGEST_SIZE, digest);
+	for (size_t i = 0; i < sizeof(digest); i++)
+		snprintf(columns->sha256 + 2 * i, 3, "%02x", digest[i]);
 	if (columns_sort(columns) != 0)
 		return err_set(err, "out of memory ordering the requests of \"%s\"", t->path);
 	return 0;

@@ -211,7 +211,7 @@ static int flush_chunk(struct trace *t, struct err *err)
 		return 0;
 	sqlite3_stmt *s = t->statement[PUT_COLUMNS];
 	struct buf column[COLUMN_COUNT];
-	unsigned char digest[SHA256_BYTES];
+	unsigned char digest[SHA256_DIGEST_SIZE];
 	int rc = 0;
 	sqlite3_bind_int64(s, 1, t->next_request - (int64_t)chunk->count);
 	sqlite3_bind_int64(s, 2, (int64_t)chunk->count);

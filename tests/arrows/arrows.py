@@ -23,9 +23,9 @@ PARTS = {
     "base": (["base/*.h"], [], [], ["PkgConfig::INIH", "m"]),
     "libtrace": (
         ["base/*.h", "libtrace/*.h", "libtrace/shim/*.h"],
-        ["zstd.h"],
+        ["zstd.h", "nettle/*.h"],
         ["base"],
-        ["PkgConfig::SQLITE", "PkgConfig::ZSTD", "PkgConfig::ELF", "PkgConfig::DW", "iberty", "Threads::Threads", "rt", "m"],
+        ["PkgConfig::SQLITE", "PkgConfig::ZSTD", "PkgConfig::NETTLE", "PkgConfig::ELF", "PkgConfig::DW", "iberty", "Threads::Threads", "rt", "m"],
     ),
     "libtrace/shim": (["libtrace/shim/*.h", "pail/mark.h"], ["libunwind.h"], [], ["dl"]),
     "simulator": (

@@ -3,7 +3,6 @@
 
 #include "libtrace/columns.h"
 #include "libtrace/pack.h"
-#include "libtrace/sha256.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -563,39 +562,6 @@ static void test_pack__columns_of_every_width_come_back(void **state)
 	}
 }
 
-static void test_sha256__gives_the_standards_values(void **state)
-{
-	(void)state;
-	struct sha256 sha;
-	unsigned char digest[SHA256_BYTES];
-	char text[SHA256_TEXT_MAX];
-	sha256_init(&sha);
-	sha256_add(&sha, "abc", 3);
-	sha256_finish(&sha, digest);
-	sha256_text(digest, text);
-	assert_string_equal(text,
-			    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-	sha256_init(&sha);
-	for (int i = 0; i < 1000000; i += 8)
-		sha256_add(&sha, "aaaaaaaa", 8);
-	sha256_finish(&sha, digest);
-	sha256_text(digest, text);
-	assert_string_equal(text,
-			    "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
-	for (size_t length = 50; length < 70; length++) { /* around the padding's edge */
-		char zeros[70] = {0};
-		unsigned char whole[SHA256_BYTES];
-		sha256_init(&sha);
-		sha256_add(&sha, zeros, length);
-		sha256_finish(&sha, whole);
-		sha256_init(&sha);
-		for (size_t i = 0; i < length; i++)
-			sha256_add(&sha, zeros + i, 1);
-		sha256_finish(&sha, digest);
-		assert_memory_equal(whole, digest, sizeof(digest));
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -616,7 +582,6 @@ int main(void)
 		cmocka_unit_test_setup(test_store__after_a_rollback_writing_goes_on, start),
 		cmocka_unit_test_setup(test_store__the_views_answer, start),
 		cmocka_unit_test(test_pack__columns_of_every_width_come_back),
-		cmocka_unit_test(test_sha256__gives_the_standards_values),
 	};
 	if (!mkdtemp(folder))
 		return 1;
