@@ -344,7 +344,8 @@ static int load_routes(struct trace *t, struct trace_columns *columns, struct sh
 	for (int64_t i = 0; i < count; i++) {
 		if (!columns->route[i] && !(columns->route[i] = strdup("")))
 			return err_set(err, "out of memory reading \"%s\"", t->path);
-		sha256_update(sha, strlen(columns->route[i]) + 1, columns->route[i]);
+		sha256_update(sha, strlen(columns->route[i]) + 1,
+			      (const uint8_t *)columns->route[i]);
 	}
 	return 0;
 }
