@@ -18,7 +18,8 @@ void chunk_digest(const struct chunk *chunk, unsigned char digest[SHA256_DIGEST_
 	struct sha256_ctx sha;
 	sha256_init(&sha);
 	for (int c = 0; c < COLUMN_COUNT; c++)
-		sha256_update(&sha, chunk->count * sizeof(int64_t), chunk->value[c]);
+		sha256_update(&sha, chunk->count * sizeof(int64_t),
+			      (const uint8_t *)chunk->value[c]);
 	sha256_digest(&sha, SHA256_DIGEST_SIZE, digest);
 }
 
