@@ -6,6 +6,7 @@
 #include "base/table.h"
 #include "base/units.h"
 #include "cli/groups.h"
+#include "cli/report_sites.h"
 #include "libtrace/trace.h"
 
 #include <argp.h>
@@ -17,7 +18,7 @@
 
 enum key { KEY_BY = 256, KEY_SORT, KEY_LIMIT, KEY_JSON, KEY_CSV, KEY_POLICY };
 
-static const char *const by_names[] = {"route", "status", "request", "confidence"};
+static const char *const by_names[] = {"route", "status", "request", "confidence", "site"};
 static const enum group_by by_values[] = {GROUP_ROUTE, GROUP_STATUS, GROUP_REQUEST,
 					  GROUP_CONFIDENCE};
 
@@ -30,8 +31,8 @@ struct words {
 };
 
 static const struct argp_option options[] = {
-	{"by", KEY_BY, "route|status|request|confidence", 0, "what a line stands for (route)",
-	 0},
+	{"by", KEY_BY, "route|status|request|confidence|site", 0,
+	 "what a line stands for (route)", 0},
 	{"sort", KEY_SORT, "COLUMN", 0, "a column of --json, greatest first (need_max)", 0},
 	{"limit", KEY_LIMIT, "N", 0, "the first N lines", 0},
 	{"policy", KEY_POLICY, "bump|reuse", 0, "the need under this policy of arena (reuse)",
@@ -50,9 +51,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
 			if (strcmp(by_names[w->by], text) == 0)
 				return 0;
 		argp_error(state,
-			   "--by is one of route, status, request, confidence, not '%s'%s",
-			   text,
-			   strcmp(text, "site") == 0 ? " (stacks are not recorded yet)" : "");
+			   "--by is one of route, status, request, confidence, site, not '%s'",
+			   text);
 		break;
 	case KEY_SORT: w->sort = text; break;
 	case KEY_LIMIT:
@@ -317,14 +317,18 @@ static int report(const char *argv0, const struct words *w, struct trace *trace)
 
 int cmd_report(int argc, char **argv)
 {
-	struct words w = {.sort = "need_max", .limit = UINT64_MAX, .policy = ARENA_REUSE};
+	struct words w = {.limit = UINT64_MAX, .policy = ARENA_REUSE};
 	struct err err = {0};
 	struct trace *trace;
 	if (cli_argp_parse(&argp, argc, argv, 0, &w) != 0)
 		return EXIT_USAGE;
 	if (trace_open(w.trace, &trace, &err) != 0)
 		return cli_fail(argv[0], &err);
-	int code = report(argv[0], &w, trace);
+	struct report_sites sites = {w.sort, w.limit, w.json, w.csv};
+	if (!w.sort)
+		w.sort = "need_max";
+	int code = strcmp(by_names[w.by], "site") == 0 ? report_sites(argv[0], &sites, trace)
+						       : report(argv[0], &w, trace);
 	trace_close(trace);
 	return code;
 }
