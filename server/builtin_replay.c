@@ -5,6 +5,9 @@
  * It holds memory as the recorded one did and burns no CPU for it: between
  * calls it sleeps, and others run.
  *
+ * One that outgrows its bucket is left by a jump at the very call, and yet holds
+ * the bucket to the end of its time: a deferred function waits for it.
+ *
  * The table from slots to blocks is the handler's, not the request's, so it
  * lies outside the bucket: 8 bytes x the slots of the request, from the
  * server's system region, given back at every end of the request.
@@ -47,23 +50,36 @@ static void sleep_until(int64_t then_ns, int64_t at_least_ns)
 	}
 }
 
-static void table_free(void *table)
+/* What the handler knows of a request that runs, outside its bucket. */
+struct run {
+	int64_t end_ns;
+	void *block[]; /* by slot */
+};
+
+/* Also after a jump: an oversize request holds its bucket for the whole time
+ * that it was recorded to take, as the simulator has it. */
+static void run_end(void *context)
 {
+	struct run *run = context;
+
+	sleep_until(run->end_ns, 0);
 	pail_outside_begin();
-	free(table);
+	free(run);
 	pail_outside_end();
 }
 
-static void **table_new(struct pail_request *r, size_t slots)
+static struct run *run_new(struct pail_request *r, size_t slots, int64_t end_ns)
 {
-	void **table;
+	struct run *run;
 
 	pail_outside_begin();
-	table = calloc(slots ? slots : 1, sizeof(*table));
+	run = calloc(1, sizeof(*run) + slots * sizeof(run->block[0]));
 	pail_outside_end();
-	if (table)
-		pail_defer(r, table_free, table);
-	return table;
+	if (run) {
+		run->end_ns = end_ns;
+		pail_defer(r, run_end, run);
+	}
+	return run;
 }
 
 /* One recorded call. False if the bucket said no and nobody jumped. */
@@ -113,12 +129,12 @@ static int handle(struct pail_request *r)
 	int64_t id, start = now_ns();
 	const struct replay_file_item *item;
 	const struct replay_op *ops;
-	void **table;
+	struct run *run;
 
 	if (!id_read(pail_path(r), &id) || !(item = replay_file_find(&file, id)))
 		return builtin_text(r, 404, "no such recorded request\n");
-	table = table_new(r, item->slots);
-	if (!table)
+	run = run_new(r, item->slots, start + item->service_ns);
+	if (!run)
 		return builtin_text(r, 500,
 				    "the system region has no room: raise [server] system\n");
 	ops = file.ops + item->op_first;
@@ -127,10 +143,10 @@ static int handle(struct pail_request *r)
 		double part = (double)i / item->op_count;
 
 		sleep_until(start + (int64_t)(part * (double)item->service_ns), SLEEP_MIN_NS);
-		if (!call(&ops[i], &table[ops[i].slot]))
+		if (!call(&ops[i], &run->block[ops[i].slot]))
 			return builtin_text(r, 500, "no memory\n");
 	}
-	sleep_until(start + item->service_ns, 0);
+	sleep_until(run->end_ns, 0);
 	return builtin_text(r, 200, "replayed\n");
 }
 

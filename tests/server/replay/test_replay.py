@@ -66,7 +66,8 @@ def check(program, root, policy, requests, size):
             policy, number, need, size, status)
         if status == 200:
             expected[number] = need
-            assert seconds >= service_s, "request %d took %f s, not %f" % (number, seconds, service_s)
+        # one that does not fit holds its bucket as long
+        assert seconds >= service_s, "request %d took %f s, not %f" % (number, seconds, service_s)
     assert server.ask(999)[0] == 404
     logged = server.needs()
     assert logged == expected, "%s: logged %r, expected %r" % (policy, logged, expected)
