@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "cli/csv.h"
+#include "cli/export_stacks.h"
 #include "cli/sink.h"
 #include "libtrace/trace.h"
 
@@ -44,7 +45,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 			argp_error(state, "--format is csv, jsonl, folded or pprof, not '%s'%s",
 				   text,
 				   strcmp(text, "heaptrack") == 0
-					   ? " (its events need a stack each, which a trace"
+					   ? " (its events need a time each, which a trace"
 					     " does not keep)"
 					   : "");
 		break;
@@ -292,12 +293,30 @@ static int export_requests(const struct words *w, struct trace *trace, struct si
 	return rc;
 }
 
-static int no_stacks(const struct trace *trace, struct err *err)
+static int export_stacks(const struct words *w, struct trace *trace, struct sink *sink,
+			 struct err *err)
 {
-	return err_set(err,
-		       "trace \"%s\" has no call stacks: they are in one recorded with --detail"
-		       " stacks",
-		       trace_path(trace));
+	struct trace_sites sites;
+	struct buf out;
+	if (trace_sites_load(trace, &sites, err) != 0)
+		return -1;
+	if (sites.sites == 0) {
+		trace_sites_release(&sites);
+		return err_set(err,
+			       "trace \"%s\" has no call stacks: they are in one recorded with"
+			       " --detail stacks",
+			       trace_path(trace));
+	}
+	buf_init(&out);
+	if (w->format == FORMAT_FOLDED)
+		export_folded(&sites, &out);
+	else
+		export_pprof(&sites, trace_meta_int(trace, "start_unix_ns", 0),
+			     trace_meta_int(trace, "span_ns", 0), &out);
+	int rc = sink_write(sink, &out, err);
+	buf_release(&out);
+	trace_sites_release(&sites);
+	return rc;
 }
 
 int cmd_export(int argc, char **argv)
@@ -310,11 +329,11 @@ int cmd_export(int argc, char **argv)
 		return EXIT_USAGE;
 	if (trace_open(w.trace, &trace, &err) != 0)
 		return cli_fail(argv[0], &err);
-	int rc = w.format == FORMAT_FOLDED || w.format == FORMAT_PPROF
-			 ? no_stacks(trace, &err)
-			 : sink_open(&sink, w.output, &err);
+	bool stacks = w.format == FORMAT_FOLDED || w.format == FORMAT_PPROF;
+	int rc = sink_open(&sink, w.output, &err);
 	if (rc == 0) {
-		rc = export_requests(&w, trace, &sink, &err);
+		rc = stacks ? export_stacks(&w, trace, &sink, &err)
+			    : export_requests(&w, trace, &sink, &err);
 		rc = sink_close(&sink, rc == 0, &err) != 0 ? -1 : rc;
 	}
 	trace_close(trace);

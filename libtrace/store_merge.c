@@ -2,6 +2,7 @@
 #include "libtrace/store.h"
 
 #include "base/buf.h"
+#include "libtrace/pack.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -18,7 +19,7 @@
 enum { STEP_REQUESTS = 1 << 14 };
 
 struct shifts {
-	int64_t process, thread, connection, event, time_ns;
+	int64_t process, thread, connection, event, frame, site, time_ns;
 };
 
 struct merge {
@@ -174,6 +175,112 @@ static int copy_requests(struct merge *m, struct trace *in, struct err *err)
 	return got;
 }
 
+/* -- sites ----------------------------------------------------------------- */
+
+static int put_site(struct merge *m, const struct trace_sites *all, struct trace_site site,
+		    struct err *err)
+{
+	uint32_t *frame = malloc((site.frames + 1) * sizeof(*frame));
+	if (!frame)
+		return err_set(err, "out of memory merging sites");
+	for (uint32_t i = 0; i < site.frames; i++)
+		frame[i] = (uint32_t)(all->frame[site.frame[i]].id + m->shifts.frame);
+	site.id += m->shifts.site;
+	site.frame = frame;
+	int rc = trace_put_site(m->out, &site, err);
+	free(frame);
+	return rc;
+}
+
+/* The sites beside one block of events: one number for all but the frees. */
+static int copy_block_sites(struct merge *m, struct trace *in, sqlite3_stmt *from,
+			    sqlite3_stmt *to, struct err *err)
+{
+	int64_t first = sqlite3_column_int64(from, 0);
+	const void *bytes = sqlite3_column_blob(from, 1);
+	size_t length = (size_t)sqlite3_column_bytes(from, 1), count = 0;
+	if (store_load_block(in, first, err) != 0)
+		return -1;
+	for (int64_t i = 0; i < in->block_count; i++)
+		count += in->block[i].kind != REPLAY_FREE;
+	int64_t *site = malloc((count + 1) * sizeof(*site));
+	struct buf packed;
+	buf_init(&packed);
+	int rc = 0;
+	if (!site)
+		rc = err_set(err, "out of memory merging sites");
+	else if (!bytes || unpack_column(bytes, length, site, count) != 0)
+		rc = err_set(err, "trace \"%s\" is damaged: its sites do not fit its events",
+			     in->path);
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		site[i] += site[i] > 0 ? m->shifts.site : 0;
+	if (rc == 0 && pack_column(site, count, &packed) != 0)
+		rc = err_set(err, "out of memory merging sites");
+	if (rc == 0) {
+		sqlite3_bind_int64(to, 1, first + m->shifts.event);
+		sqlite3_bind_blob64(to, 2, packed.bytes, packed.length, SQLITE_STATIC);
+		rc = store_finish(m->out, to, err);
+		sqlite3_clear_bindings(to);
+	}
+	buf_release(&packed);
+	free(site);
+	return rc;
+}
+
+static int copy_event_sites(struct merge *m, struct trace *in, struct err *err)
+{
+	sqlite3_stmt *from = NULL;
+	int rc = 0, got = SQLITE_DONE;
+	if (sqlite3_prepare_v2(in->db,
+			       "SELECT first_event, sites FROM event_site ORDER BY first_event",
+			       -1, &from, NULL) != SQLITE_OK)
+		return store_err(in, err, "reading its sites");
+	while (rc == 0 && (got = sqlite3_step(from)) == SQLITE_ROW)
+		rc = copy_block_sites(m, in, from, m->out->statement[PUT_SITES], err);
+	if (rc == 0 && got != SQLITE_DONE)
+		rc = store_err(in, err, "reading its sites");
+	sqlite3_finalize(from);
+	return rc;
+}
+
+/* A trace of before there were sites has no table of them. */
+static int copy_sites(struct merge *m, struct trace *in, struct err *err)
+{
+	struct trace_sites all;
+	int64_t there, rc = 0;
+	if (store_query_int(in, "SELECT count(*) FROM sqlite_schema WHERE name = 'event_site'",
+			    &there, err) != 0)
+		return -1;
+	if (there == 0)
+		return 0;
+	if (trace_sites_load(in, &all, err) != 0)
+		return -1;
+	int64_t last_frame = 0, last_site = 0;
+	for (size_t i = 0; i < all.frames && rc == 0; i++) {
+		struct trace_frame f = all.frame[i];
+		last_frame = f.id > last_frame ? f.id : last_frame;
+		f.id += m->shifts.frame;
+		rc = trace_put_frame(m->out, &f, err);
+	}
+	for (size_t i = 0; i < all.sites && rc == 0; i++) {
+		last_site = all.site[i].id > last_site ? all.site[i].id : last_site;
+		rc = put_site(m, &all, all.site[i], err);
+	}
+	for (size_t i = 0; i < all.uses && rc == 0; i++) {
+		struct trace_site_use use = all.use[i];
+		use.site += m->shifts.site;
+		rc = trace_put_site_use(m->out, &use, err);
+	}
+	trace_sites_release(&all);
+	if (rc == 0)
+		rc = copy_event_sites(m, in, err);
+	m->shifts.frame += last_frame;
+	m->shifts.site += last_site;
+	if (rc == 0 && (m->shifts.frame > UINT32_MAX || m->shifts.site > UINT32_MAX))
+		rc = err_set(err, "more sites than a trace can hold");
+	return (int)rc;
+}
+
 /* -- what is said of it ---------------------------------------------------- */
 
 static int put_number(struct merge *m, const char *key, int64_t value, struct err *err)
@@ -189,7 +296,7 @@ static int list_left_out(struct trace *in, struct buf *names, struct err *err)
 	static const char sql[] =
 		"SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('meta',"
 		" 'process', 'thread', 'connection', 'route', 'request', 'request_columns',"
-		" 'event_block') AND name NOT LIKE 'sqlite_%' ORDER BY name";
+		" 'event_block', 'event_site', 'frame', 'site', 'site_use') AND name NOT LIKE 'sqlite_%' ORDER BY name";
 	sqlite3_stmt *s = NULL;
 	int rc = sqlite3_prepare_v2(in->db, sql, -1, &s, NULL);
 	if (rc == SQLITE_OK)
@@ -326,7 +433,7 @@ static int add(struct merge *m, struct trace *in, size_t index, struct err *err)
 			return -1;
 	if (copy_requests(m, in, err) != 0)
 		return err_prefix(err, "trace \"%s\"", in->path);
-	if (put_source(m, in, index, err) != 0)
+	if (copy_sites(m, in, err) != 0 || put_source(m, in, index, err) != 0)
 		return -1;
 	return next_shifts(m, in, err);
 }

@@ -235,6 +235,39 @@ class Log(Case):
                    input=line())
 
 
+def varints(data):
+    found, value, shift = [], 0, 0
+    for byte in data:
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            found.append(value)
+            value = shift = 0
+    return found
+
+
+def protobuf(data):
+    """[(field, number or bytes)] of a message."""
+    fields, at = [], 0
+
+    def number():
+        nonlocal at
+        start = at
+        while data[at] > 127:
+            at += 1
+        at += 1
+        return varints(data[start:at])[0]
+
+    while at < len(data):
+        key = number()
+        value = number()
+        if key & 7 == 2:
+            at += value
+            value = data[at - value:at]
+        fields.append((key >> 3, value))
+    return fields
+
+
 class Export(Case):
     def trace(self):
         """With all that CSV makes hard: quotes, commas, line ends, unknowns; not in order of time."""
@@ -274,6 +307,49 @@ class Export(Case):
         self.trace()
         for form in ("folded", "pprof"):
             self.fails(INPUT, "pail export: trace \"t.db\" has no call stacks: .*", "export", "--format", form, "t.db")
+
+    def stacks(self):
+        """Two routes through one site, which also allocates outside of requests."""
+        self.imports("csv", HEAD + "0,1,2,/a\n")
+        db = sqlite3.connect(self.path("t.db"))
+        with db:
+            db.execute("INSERT INTO route VALUES(7, 'GET /b;c')")
+            db.executemany("INSERT INTO frame VALUES(?, ?, ?, ?, ?, ?)",
+                           [(4, 4096, "/lib/libx.so", "leaf", "x.c", 12), (9, 8192, "/bin/app", None, None, None)])
+            db.execute("INSERT INTO site VALUES(3, ?, 'leaf', 10, 1000, 500, 0)", ((4).to_bytes(4, "little") + (9).to_bytes(4, "little"),))
+            db.executemany("INSERT INTO site_use VALUES(3, ?, 1, ?, ?, ?, ?, 0, 0, 0, 0, 0)", [(1, 4, 300, 1, 50), (7, 5, 600, 0, 0)])
+        db.close()
+
+    def test_folded_stacks_by_route(self):
+        self.stacks()
+        self.assertEqual(self.pail("export", "--format", "folded", "t.db").stdout,
+                         "/a;app+0x2000;leaf 300\nGET /b:c;app+0x2000;leaf 600\n[no request];app+0x2000;leaf 100\n")
+
+    def test_a_profile_for_pprof(self):
+        self.stacks()
+        self.pail("export", "--format", "pprof", "-o", "t.pb", "t.db")
+        with open(self.path("t.pb"), "rb") as file:
+            fields = protobuf(file.read())
+        texts = [value.decode() for field, value in fields if field == 6]
+        functions = {f[1]: texts[f[2]] for f in (dict(protobuf(v)) for n, v in fields if n == 5)}
+        places = {p[1]: (p[3], functions[dict(protobuf(p[4]))[1]]) for p in (dict(protobuf(v)) for n, v in fields if n == 4)}
+        samples = {}
+        for sample in (dict(protobuf(v)) for n, v in fields if n == 2):
+            label = dict(protobuf(sample[3]))
+            self.assertEqual(texts[label[1]], "route")
+            samples[texts[label[2]]] = ([places[i] for i in varints(sample[1])], varints(sample[2]))
+        stack = [(4096, "leaf"), (8192, "app+0x2000")]
+        self.assertEqual(samples, {"/a": (stack, [4, 300, 1, 50]), "GET /b;c": (stack, [5, 600, 0, 0]),
+                                   "[no request]": (stack, [1, 100, 0, 0])})
+        types = [(texts[t[1]], texts[t[2]]) for t in (dict(protobuf(v)) for n, v in fields if n == 1)]
+        self.assertEqual(types, [("alloc_objects", "count"), ("alloc_space", "bytes"), ("escaped_objects", "count"),
+                                 ("escaped_space", "bytes")])
+
+    def test_stacks_are_merged(self):
+        self.stacks()
+        self.pail("merge", "--align", "start", "-o", "all.db", "t.db", "t.db")
+        self.assertEqual(self.pail("export", "--format", "folded", "all.db").stdout.splitlines().count("/a;app+0x2000;leaf 300"), 2)
+        self.assertEqual(self.rows("SELECT id FROM site", "all.db"), [(3,), (6,)])
 
     def test_output_whole_or_not_at_all(self):
         self.trace()
