@@ -4,7 +4,9 @@
  * Content-Length bodies go from the socket to where the handler wants them;
  * chunked ones through the rest of the header buffer, to be decoded.
  *
- * Slow senders: each body_timeout must bring BODY_PROGRESS_BYTES or the end.
+ * Slow senders: each body_timeout must bring BODY_PROGRESS_BYTES or the end. Only
+ * the time spent waiting counts, and it counts across calls: a client that sends
+ * a byte now and then does not keep a bucket by it.
  */
 #include "server/bucket.h"
 #include "server/loop.h"
@@ -16,20 +18,20 @@
 
 enum { BODY_PROGRESS_BYTES = 1024, BODY_DIRECT_BYTES = 512, BODY_FIRST_BYTES = 4096 };
 
-struct progress {
-	uint64_t due_ns, content_bytes;
-};
-
-static void body_wait(struct pail_request *r, struct progress *progress)
+static void body_wait(struct pail_request *r)
 {
-	const struct parse_body *body = &r->connection->body;
+	uint64_t content_bytes = r->connection->body.content_bytes, begun_ns = loop_now_ns();
 
-	if (progress->due_ns == 0 ||
-	    body->content_bytes - progress->content_bytes >= BODY_PROGRESS_BYTES) {
-		progress->due_ns = r->worker->now_ns + core.plan.body_timeout_ns;
-		progress->content_bytes = body->content_bytes;
+	if (r->body_patience_ns == 0 ||
+	    content_bytes - r->body_patience_from_bytes >= BODY_PROGRESS_BYTES) {
+		r->body_patience_ns = core.plan.body_timeout_ns;
+		r->body_patience_from_bytes = content_bytes;
 	}
-	enum request_wake wake = request_wait(r, REQUEST_WAIT_READ, progress->due_ns);
+	enum request_wake wake =
+		request_wait(r, REQUEST_WAIT_READ, begun_ns + r->body_patience_ns);
+	uint64_t waited_ns = loop_now_ns() - begun_ns;
+	r->body_patience_ns =
+		waited_ns < r->body_patience_ns ? r->body_patience_ns - waited_ns : 1;
 	if (wake == REQUEST_TIMED_OUT)
 		request_fail(r, "body-timeout", 408);
 	if (wake == REQUEST_GONE)
@@ -115,7 +117,6 @@ static ssize_t body_fill(struct pail_request *r)
 ssize_t pail_body_read(struct pail_request *r, void *to, size_t room)
 {
 	struct connection *c = r->connection;
-	struct progress progress = {0};
 
 	if (r->gone)
 		return -1;
@@ -135,7 +136,7 @@ ssize_t pail_body_read(struct pail_request *r, void *to, size_t room)
 		if (got == 0 || (got < 0 && errno != EAGAIN))
 			r->gone = true;
 		else if (got < 0)
-			body_wait(r, &progress);
+			body_wait(r);
 		if (r->gone)
 			return -1;
 	}

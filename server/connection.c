@@ -95,7 +95,8 @@ void connection_open(struct connection *c, int fd)
 {
 	c->fd = fd;
 	c->readable = c->writable = true;
-	c->ended = c->broken = c->stays = c->ready = c->retry = false;
+	/* `ready` stays: a slot that was closed on the ready list is on it still. */
+	c->ended = c->broken = c->stays = c->retry = false;
 	c->pool = NULL;
 	c->given = NULL;
 	c->bucket = NULL;
@@ -239,7 +240,9 @@ static void connection_want(struct connection *c)
 	c->given = pool_take(pool);
 	if (c->given)
 		return;
-	if (pool_wait(pool, c) < 0)
+	/* Who may not wait is not put in line: its time would be up within this same
+	 * turn, and one client that pipelines could keep the worker in it. */
+	if (core.plan.wait_ns == 0 || pool_wait(pool, c) < 0)
 		connection_busy(c, "busy");
 	else
 		connection_timer(c, core.plan.wait_ns);

@@ -169,8 +169,10 @@ int pail_write(struct pail_request *r, const void *bytes, size_t length)
 		return -1;
 	if (r->declared_length >= 0 && length > (uint64_t)r->declared_length - r->body_length)
 		return -1;
+	if (!response_has_body(status, false))
+		return 0; /* not counted: the status may still become one that has a body */
 	r->body_length += length;
-	if (!response_has_body(status, r->is_head))
+	if (r->is_head)
 		return 0;
 	if (length <= sizeof(r->out) - r->out_length) {
 		memcpy(r->out + r->out_length, bytes, length);
@@ -265,8 +267,9 @@ static int output_whole(struct pail_request *r)
 	else if (has_body || r->is_head)
 		response.length = (int64_t)r->body_length;
 	struct iovec iov[2] = {output_head(r, &response)};
-	bool file = r->send_fd >= 0 && has_body;
-	if (has_body && !file)
+	/* An empty one sends nothing that would push out a head sent with MSG_MORE. */
+	bool file = r->send_fd >= 0 && has_body && r->send_length > 0;
+	if (has_body && r->send_fd < 0)
 		iov[1] = (struct iovec){r->out, r->out_length};
 	if (output_send_all(r, iov, 2, file ? MSG_MORE : 0) < 0)
 		return -1;

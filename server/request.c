@@ -4,6 +4,7 @@
 #include "server/asan.h"
 #include "server/bucket.h"
 #include "server/fault.h"
+#include "server/libc_lock.h"
 #include "server/loop.h"
 #include "server/malloc.h"
 #include "server/output.h"
@@ -52,7 +53,11 @@ static void request_run_defers(struct pail_request *r)
 	for (;;) {
 		struct request_defer next;
 		if (r->defer_more) {
-			next = *r->defer_more;
+			/* It lies in the arena, which may be overwritten: if reading it
+			 * faults, we come back here and must not read it again. */
+			const struct request_defer *node = r->defer_more;
+			r->defer_more = NULL;
+			next = *node;
 			r->defer_more = next.next;
 		} else if (r->defer_count > 0) {
 			next = r->defer[--r->defer_count];
@@ -77,8 +82,8 @@ __attribute__((noreturn)) static void request_end(struct pail_request *r)
 	request_run_defers(r);
 	if (r->abandoned)
 		streams_close(r);
-	locks_end(r);
 	r->critical++;
+	locks_end(r);
 	r->stage = REQUEST_CLOSE;
 	request_close_file(r);
 	r->stage = REQUEST_SEND;
@@ -119,6 +124,7 @@ void request_fail(struct pail_request *r, const char *cause, int status)
 {
 	assert(r->stage < REQUEST_CLOSE);
 	request_note(r, cause, status);
+	libc_lock_left(r, 0, (uintptr_t)__builtin_frame_address(0), false);
 	asan_forget(r->bucket->stack, r->bucket->stack_bytes);
 	switch_abandon(r->stack_top, request_abandoned, r);
 }

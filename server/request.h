@@ -87,6 +87,8 @@ struct pail_request {
 
 	unsigned char *body; /* that pail_body() gave; NULL: not asked */
 	size_t body_bytes;
+	/* What is left of body_timeout, 0: not begun; and since how much content. */
+	uint64_t body_patience_ns, body_patience_from_bytes;
 
 	/* The response. */
 	int status;

@@ -90,6 +90,12 @@ int pail_handle(struct pail_request *r)
 		snprintf(text, sizeof(text), "%d\n", refused);
 	} else if (strcmp(path, "/status") == 0) {
 		return (int)number(r, "is", 204);
+	} else if (strcmp(path, "/status-twice") == 0) {
+		/* Written while the status had no body: then nothing of it is sent. */
+		pail_set_status(r, 204);
+		pail_write(r, "lost", 4);
+		pail_set_status(r, 200);
+		return 200;
 	} else if (strcmp(path, "/sleep") == 0) {
 		usleep((useconds_t)number(r, "ms", 100) * 1000);
 		snprintf(text, sizeof(text), "slept\n");

@@ -3,6 +3,7 @@
 """Conversations: keep-alive, pipelining, bodies, streams, timeouts."""
 import os
 import socket
+import tempfile
 import threading
 import time
 import unittest
@@ -215,6 +216,41 @@ class Talk(unittest.TestCase):
         client.send(client.request("POST", "/echo", [("Content-Length", "10")]) + b"12")
         self.assertEqual(client.read().status, 408)
         self.assertTrue(client.ended())
+
+    def test_a_body_that_trickles_is_408(self):
+        with self.client() as client:
+            client.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
+            began = time.monotonic()
+            client.socket.settimeout(0.3)
+            for _ in range(20):  # each byte well within the timeout
+                try:
+                    client.send(b"x")
+                    client.more()
+                    break
+                except TimeoutError:
+                    continue
+            client.socket.settimeout(5)
+            self.assertEqual(client.read().status, 408)
+            self.assertLess(time.monotonic() - began, 3)
+
+    def test_what_was_written_under_a_status_without_a_body_is_not_announced(self):
+        with self.client() as client:
+            answer = client.ask("GET", "/status-twice")
+            self.assertEqual((answer.status, answer.body), (200, b""))
+            self.assertEqual(client.ask("GET", "/x").status, 200)
+
+    def test_an_empty_file_is_not_held_back(self):
+        # A head sent with MSG_MORE and nothing behind it waits 200 ms in the kernel.
+        with tempfile.TemporaryDirectory() as folder:
+            open(f"{folder}/empty.txt", "w", encoding="ascii").close()
+            with Server(folder, CONF) as server, server.client() as client:
+                times = []
+                for _ in range(5):
+                    began = time.monotonic()
+                    answer = client.ask("GET", "/empty.txt")
+                    times.append(time.monotonic() - began)
+                    self.assertEqual((answer.status, answer.body), (200, b""))
+                self.assertLess(min(times), 0.15)
 
     def test_an_idle_connection_is_closed(self):
         client = self.client()
