@@ -293,30 +293,14 @@ static int export_requests(const struct words *w, struct trace *trace, struct si
 	return rc;
 }
 
-static int export_stacks(const struct words *w, struct trace *trace, struct sink *sink,
-			 struct err *err)
+static int export_all(const struct words *w, struct trace *trace, struct sink *sink,
+		      struct err *err)
 {
-	struct trace_sites sites;
-	struct buf out;
-	if (trace_sites_load(trace, &sites, err) != 0)
-		return -1;
-	if (sites.sites == 0) {
-		trace_sites_release(&sites);
-		return err_set(err,
-			       "trace \"%s\" has no call stacks: they are in one recorded with"
-			       " --detail stacks",
-			       trace_path(trace));
-	}
-	buf_init(&out);
 	if (w->format == FORMAT_FOLDED)
-		export_folded(&sites, &out);
-	else
-		export_pprof(&sites, trace_meta_int(trace, "start_unix_ns", 0),
-			     trace_meta_int(trace, "span_ns", 0), &out);
-	int rc = sink_write(sink, &out, err);
-	buf_release(&out);
-	trace_sites_release(&sites);
-	return rc;
+		return export_folded(trace, sink, err);
+	if (w->format == FORMAT_PPROF)
+		return export_pprof(trace, sink, err);
+	return export_requests(w, trace, sink, err);
 }
 
 int cmd_export(int argc, char **argv)
@@ -329,11 +313,9 @@ int cmd_export(int argc, char **argv)
 		return EXIT_USAGE;
 	if (trace_open(w.trace, &trace, &err) != 0)
 		return cli_fail(argv[0], &err);
-	bool stacks = w.format == FORMAT_FOLDED || w.format == FORMAT_PPROF;
 	int rc = sink_open(&sink, w.output, &err);
 	if (rc == 0) {
-		rc = stacks ? export_stacks(&w, trace, &sink, &err)
-			    : export_requests(&w, trace, &sink, &err);
+		rc = export_all(&w, trace, &sink, &err);
 		rc = sink_close(&sink, rc == 0, &err) != 0 ? -1 : rc;
 	}
 	trace_close(trace);

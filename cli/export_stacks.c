@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { FLUSH_BYTES = 1 << 20, VALUES = 4 };
-static const char no_request[] = "(no request)";
+static const char no_request[] = "[no request]";
 
 static int load(struct trace *trace, struct trace_sites *sites, struct err *err)
 {

@@ -4,7 +4,7 @@
  * flamegraph.pl, inferno and speedscope) and pprof (profile.proto, for `go tool
  * pprof` and whoever reads that). Both have the route as what is outermost:
  * in folded as the first frame, in pprof as the label "route"; what no request
- * allocated is of "(no request)".
+ * allocated is of "[no request]".
  */
 #ifndef PAIL_CLI_EXPORT_STACKS_H
 #define PAIL_CLI_EXPORT_STACKS_H
