@@ -4,6 +4,7 @@
 #include "server/asan.h"
 #include "server/bucket.h"
 #include "server/fail.h"
+#include "server/libc_lock.h"
 #include "server/loop.h"
 #include "server/malloc.h"
 #include "server/registers.h"
@@ -21,10 +22,11 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-enum { STEPS_MAX = 1000 * 1000, WATCH_PATIENCE = 3, LOOKS_MAX = 50 };
+enum { STEPS_MAX = 1000 * 1000, WATCH_PATIENCE = 3, LOOKS_MAX = 50, STREAMS_LISTED_MAX = 4096 };
 
 static void context_abandon(ucontext_t *context, struct pail_request *r)
 {
+	libc_lock_left(r, registers_pc(context), registers_sp(context), true);
 	registers_abandon(context, r->stack_top, request_abandoned, r);
 }
 
@@ -65,6 +67,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 {
 	struct pail_request *r = leavable();
 	uintptr_t pc = registers_pc(context);
+	libc_lock_walk_failed();
 	bool sent = info->si_code <= 0 && !(signal == SIGABRT && info->si_pid == getpid());
 
 	if (sent)
@@ -187,7 +190,8 @@ void fault_watch(struct worker *worker)
 /* -- streams ------------------------------------------------------------------------- */
 
 /* glibc's _IO_lock_t, which has been this since 2.0 and is reached through the
- * public struct _IO_FILE. */
+ * public struct _IO_FILE. The owner tells whether it is held: what `count` starts
+ * with differs between versions. */
 struct stream_lock {
 	int lock, count;
 	void *owner;
@@ -198,15 +202,27 @@ void fault_release_stream(void *file)
 	FILE *stream = file;
 	const struct stream_lock *lock = (const struct stream_lock *)stream->_lock;
 
-	while (lock && lock->count > 0 && lock->owner == (void *)pthread_self())
+	while (lock && lock->owner == (void *)pthread_self())
 		funlockfile(stream);
 }
 
+/* libc's own variable; named in the program, it would become a copy of it. */
+static FILE **streams_first;
+
+/* All that libc knows, by its own list. Another thread may change that list
+ * meanwhile: its memory is always there (streams lie in libc's data, in the
+ * system region or in a handler's), but what has been read is not followed
+ * anywhere else. */
 void fault_release_streams(void)
 {
-	fault_release_stream(stdin);
-	fault_release_stream(stdout);
-	fault_release_stream(stderr);
+	FILE *stream = streams_first ? *streams_first : NULL;
+
+	for (int i = 0; i < STREAMS_LISTED_MAX && stream && malloc_lasts(stream) &&
+			malloc_lasts(stream->_lock);
+	     i++) {
+		fault_release_stream(stream);
+		stream = stream->_chain;
+	}
 }
 
 /* -- ends that libc knows --------------------------------------------------------------- */
@@ -294,6 +310,7 @@ int fault_open(struct err *err)
 	    handle(FAULT_WATCH_SIGNAL, on_watch, 0, err) < 0)
 		return -1;
 	signal(SIGPIPE, SIG_IGN);
+	*(void **)&streams_first = dlsym(RTLD_DEFAULT, "_IO_list_all");
 	return 0;
 }
 

@@ -14,7 +14,8 @@
  * registers so that the code goes on in request_abandoned() at the top of the
  * request's own stack, and returns. A deadline lets code that is inside libc
  * or ld.so leave it first, step by step, so that no lock of theirs is left
- * held; locks of stdio streams that a fault left held are released.
+ * held; locks of stdio streams that a fault left held are released; where libc
+ * may hold another (libc_lock.h), the process is replaced.
  *
  * Not contained (fail.h): a fault outside a request, in the core's own doings
  * (request.h, critical), in ld.so other than by stack overflow, and a signal

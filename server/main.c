@@ -9,6 +9,7 @@
 #include "server/fail.h"
 #include "server/fault.h"
 #include "server/image.h"
+#include "server/libc_lock.h"
 #include "server/listen.h"
 #include "server/loop.h"
 #include "server/malloc.h"
@@ -265,6 +266,7 @@ static int core_open(const struct options *options, struct err *err)
 		if (worker_init(core.worker[i], i, err) < 0)
 			return -1;
 	}
+	libc_lock_open();
 	malloc_modules_find(&core.plan); /* whatever the app has loaded meanwhile */
 	return 0;
 }

@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 struct module {
-	uintptr_t low, high;
+	uintptr_t low, high;           /* its code */
+	uintptr_t data_low, data_high; /* what it can write to */
 	bool unwind;
 };
 
@@ -81,6 +82,10 @@ static void module_take(struct module *module, const struct dl_phdr_info *info)
 	module->high = 0;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		if (ph->p_type == PT_LOAD && ph->p_flags & PF_W) {
+			module->data_low = info->dlpi_addr + ph->p_vaddr;
+			module->data_high = module->data_low + ph->p_memsz;
+		}
 		if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_X))
 			continue;
 		uintptr_t low = info->dlpi_addr + ph->p_vaddr;
@@ -137,6 +142,18 @@ void malloc_modules_find(const struct plan *plan)
 }
 
 /* -- the system region ------------------------------------------------------- */
+
+static bool within_data(const struct module *module, uintptr_t p)
+{
+	return p - module->data_low < module->data_high - module->data_low;
+}
+
+bool malloc_lasts(const void *p)
+{
+	return within_data(&family.libc, (uintptr_t)p) ||
+	       (family.system.base && arena_owns(&family.system, p)) ||
+	       (family.cradle_ready && arena_owns(&family.cradle, p));
+}
 
 static _Thread_local bool thread_holds;
 

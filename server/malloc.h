@@ -61,6 +61,8 @@ void *malloc_in_bucket(struct pail_request *r, size_t size);
 void *malloc_for(size_t size, uintptr_t caller);
 void *realloc_for(void *p, size_t size, uintptr_t caller);
 
+/* p lies where nothing is ever unmapped: libc's data, the system region. */
+bool malloc_lasts(const void *p);
 /* This thread holds the lock of the system region. */
 bool malloc_system_held(void);
 

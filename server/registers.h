@@ -29,6 +29,11 @@ static inline uintptr_t registers_pc(const ucontext_t *context)
 	return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
 }
 
+static inline uintptr_t registers_sp(const ucontext_t *context)
+{
+	return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+}
+
 /* A SIGTRAP after each instruction, from the next on, or no more. */
 static inline bool registers_step(ucontext_t *context, bool on)
 {
@@ -59,6 +64,11 @@ static inline void registers_abandon(ucontext_t *context, void *top, void (*fn)(
 static inline uintptr_t registers_pc(const ucontext_t *context)
 {
 	return (uintptr_t)context->uc_mcontext.pc;
+}
+
+static inline uintptr_t registers_sp(const ucontext_t *context)
+{
+	return (uintptr_t)context->uc_mcontext.sp;
 }
 
 static inline bool registers_step(ucontext_t *context, bool on)
