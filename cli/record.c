@@ -34,7 +34,8 @@ enum key {
 	KEY_CURE,
 	KEY_UNWIND,
 	KEY_STACK_ROOM,
-	KEY_STACK_DEPTH
+	KEY_STACK_DEPTH,
+	KEY_HANDOFF
 };
 
 struct words {
@@ -72,6 +73,10 @@ static const struct argp_option options[] = {
 	 "exact: epoll_wait returns one event at a time, so that each has an owner; light: it is"
 	 " left alone (exact)",
 	 0},
+	{"handoff", KEY_HANDOFF, "auto|condvar", 0,
+	 "how threads pass requests on: seen by what they read, write and free; or also by queues"
+	 " under a condition variable, first in, first out (auto)",
+	 0},
 	{"for", KEY_FOR, "TIME", 0, "send the program SIGTERM after this time (30s)", 0},
 	{"ring", KEY_RING, "SIZE", 0, "shared memory between program and recorder (64M)", 0},
 	{"cure", KEY_CURE, NULL, 0,
@@ -99,6 +104,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	static const char *const splits[] = {"auto",       "http",   "message",
 					     "connection", "marker", NULL};
 	static const char *const fulls[] = {"wait", "drop", NULL};
+	static const char *const handoffs[] = {"auto", "condvar", NULL};
 	static const char *const modes[] = {"exact", "light", NULL};
 	static const char *const unwinds[] = {"tables", "fp", NULL};
 	static const char *const depths[] = {"hooks", "paint", NULL};
@@ -134,6 +140,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 			choose(state, "on-full", text, fulls) == 0 ? RING_WAIT : RING_DROP;
 		break;
 	case KEY_MODE: w->collect.ring.light = choose(state, "mode", text, modes) == 1; break;
+	case KEY_HANDOFF:
+		w->collect.ring.conditions = choose(state, "handoff", text, handoffs) == 1;
+		break;
 	case KEY_FOR:
 		if (cli_parse_time("for", text, &w->for_ns, &err) != 0)
 			argp_error(state, "%s", err.text);

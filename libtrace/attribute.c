@@ -21,7 +21,9 @@ static void on_wait_begin(struct attribute *a, struct thread *t, const struct ri
 			turn_open(t, t->owner);
 		return;
 	}
-	if (running &&
+	if (kind == WAIT_COND)
+		handoff_wait(a, t, e);
+	if (running && !(kind == WAIT_COND && t->cond == e->value) &&
 	    ((kind != WAIT_EPOLL && e->value <= 2) || kind == WAIT_COND || kind == WAIT_SLEEP))
 		return; /* rule 8: it waits for itself */
 	if (kind == WAIT_SLEEP && t->open)
@@ -122,6 +124,7 @@ static void end_process(struct attribute *a, struct process *p, int64_t time_ns,
 		r->last_ns = time_ns;
 		turn_end_request(a, r, turn_how_it_ended(r, how));
 	}
+	handoff_release(p);
 	ledger_live_end(&a->ledger, &p->live);
 	p->end_ns = time_ns;
 	put_process(a, p);
@@ -263,24 +266,6 @@ static void on_dropped(struct attribute *a, struct process *p, struct thread *t,
 
 /* -- allocations --------------------------------------------------------- */
 
-/* Rule 11, the pointer rule: a thread without a request of its own frees a
- * block that another thread allocated for a request that runs. Not for a
- * thread that waits for descriptors: it frees for its workers, too. */
-static void maybe_handed_over(struct attribute *a, struct thread *t, uint64_t address)
-{
-	struct request *mine = turn_request(a, t->owner);
-	if (t->polls || turn_request(a, t->marked) ||
-	    (!t->open && mine && mine->state == REQUEST_RUNNING) || (t->open && mine))
-		return;
-	const struct block *block = ledger_find(&t->process->live, address);
-	struct request *r =
-		block && block->thread != t->serial ? turn_request(a, block->owner) : NULL;
-	if (!r || r->state != REQUEST_RUNNING)
-		return;
-	turn_doubt(r, TRACE_INFERRED);
-	turn_touch(a, t, r, false);
-}
-
 static void on_realloc_end(struct attribute *a, struct thread *t, const struct ring_event *e)
 {
 	struct process *p = t->process;
@@ -308,12 +293,12 @@ static bool on_memory(struct attribute *a, struct thread *t, const struct ring_e
 				     e->value, e->size_bytes, e->align_log2, e->time_ns);
 		break;
 	case EVENT_FREE:
-		maybe_handed_over(a, t, e->value);
+		handoff_freed(a, t, e->value);
 		ledger_free(&a->ledger, &p->live, turn_worker(a, t), t->serial, e->value,
 			    e->time_ns);
 		break;
 	case EVENT_REALLOC_BEGIN:
-		maybe_handed_over(a, t, e->value);
+		handoff_freed(a, t, e->value);
 		ledger_take(&p->live, e->value, &t->moving);
 		break;
 	case EVENT_REALLOC_END: on_realloc_end(a, t, e); break;
@@ -392,6 +377,9 @@ void attribute_event(struct attribute *a, const struct ring_event *e)
 	case EVENT_WAIT_END: on_wait_end(t, e); break;
 	case EVENT_MARK_BEGIN: mark_begin(a, t, e); break;
 	case EVENT_MARK_END: mark_end(a, t, e); break;
+	case EVENT_COND_SIGNAL: handoff_signal(a, t, e); break;
+	case EVENT_LOCK:
+	case EVENT_UNLOCK: handoff_lock(a, t, e); break;
 	case EVENT_DROPPED: on_dropped(a, p, t, e->a); break;
 	default: break;
 	}
@@ -446,6 +434,7 @@ void attribute_free(struct attribute *a)
 						     ->snapshot[--a->process[i]->snapshots]
 						     .fds);
 			fds_release(&a->process[i]->fds);
+			handoff_release(a->process[i]);
 			live_release(&a->process[i]->live);
 			free(a->process[i]);
 		}

@@ -229,6 +229,7 @@ void turn_add(struct attribute *a, struct thread *t, struct ref ref)
 void turn_touch(struct attribute *a, struct thread *t, struct request *r, bool write)
 {
 	t->serves = true;
+	t->handed = false;
 	if (turn_request(a, t->marked)) {
 		turn_add(a, t, r->self);
 		return;

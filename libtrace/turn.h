@@ -74,12 +74,23 @@ struct thread {
 	bool polls;        /* waits for descriptors: gets its work there, not by hand */
 	struct ref unit[UNIT_REQUESTS_MAX];
 	uint32_t unit_count;
+	bool handed;          /* its request came to it by what it freed, or by a queue */
+	uint64_t cond, mutex; /* it takes its work from the queue that these guard */
+	bool locked;          /* it holds that mutex */
 	struct ref batch; /* a connection: the segment is for all that was read there at once */
 	struct ref *closing; /* connections closed in this unit */
 	uint32_t closing_count, closing_room;
 	struct block moving; /* between REALLOC_BEGIN and REALLOC_END */
 	struct pending_io io;
 };
+
+/* A condition variable, and what was put into its queue and not yet taken. */
+struct handoff {
+	uint64_t cond;
+	struct ref *token;
+	uint32_t first, count, room;
+};
+enum { HANDOFFS_MAX = 64, TOKENS_MAX = 4096 };
 
 struct snapshot {
 	uint32_t token;
@@ -100,6 +111,7 @@ struct process {
 	uint32_t active_first, active_count; /* requests in flight: index + 1 */
 	struct snapshot snapshot[SNAPSHOTS_MAX];
 	uint32_t snapshots;
+	struct handoff *handoff; /* HANDOFFS_MAX, if there are any */
 };
 
 struct attribute {
@@ -176,5 +188,12 @@ void wire_more(struct attribute *a, struct thread *t, const struct ring_event *e
 /* -- marks.c: rule 15 */
 void mark_begin(struct attribute *a, struct thread *t, const struct ring_event *e);
 void mark_end(struct attribute *a, struct thread *t, const struct ring_event *e);
+
+/* -- handoff.c: rule 11, between threads */
+void handoff_freed(struct attribute *a, struct thread *t, uint64_t address);
+void handoff_signal(struct attribute *a, struct thread *t, const struct ring_event *e);
+void handoff_wait(struct attribute *a, struct thread *t, const struct ring_event *e);
+void handoff_lock(struct attribute *a, struct thread *t, const struct ring_event *e);
+void handoff_release(struct process *p);
 
 #endif

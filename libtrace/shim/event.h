@@ -83,7 +83,8 @@ enum event_kind {
 	EVENT_MORE,         /* value fd; payload: more pieces of the READ or WRITE before it */
 	EVENT_EPOLL_CTL,    /* value epfd, a op << 32 | fd, b epoll_data; before the call */
 	EVENT_WAIT_BEGIN,  /* flags enum event_wait; value epfd, number of fds, or the condition
-			    * variable's address; a timeout in ns, -1 for ever */
+			    * variable's address; a timeout in ns, -1 for ever; payload: up to 4
+			    * fds, or the address of the mutex */
 	EVENT_WAIT_END,    /* the same; a result (count, 0 = time up, -errno), b timeout in ns;
 			    * payload: 64-bit words, up to EVENT_WAIT_ITEMS: epoll_data of
 			    * what is ready, or the ready fds of poll and select */
@@ -97,6 +98,8 @@ enum event_kind {
 	EVENT_MODULE, /* code that stacks lead to: value its first address, a the one past its
 		       * end, b map << 32 | bytes of build-id; payload: load bias, build-id
 		       * padded to 24 bytes, path */
+	EVENT_LOCK,   /* value a mutex that a condition variable waits with: after the call */
+	EVENT_UNLOCK, /* the same, before it */
 	EVENT_KINDS,
 };
 

@@ -9,6 +9,7 @@
 #include "libtrace/shim/real.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -279,11 +280,54 @@ static uint64_t address(const void *p)
 	return (uintptr_t)p;
 }
 
+/* Mutexes that some condition variable waits with: the guards of queues. */
+enum { GUARDS = 64 };
+static _Atomic uint64_t guards[GUARDS];
+
+static size_t guard_slot(uint64_t mutex)
+{
+	return (size_t)(mutex * UINT64_C(0x9e3779b97f4a7c15) >> 58);
+}
+
+static bool is_guard(const void *mutex)
+{
+	return atomic_load_explicit(&guards[guard_slot(address(mutex))],
+				    memory_order_relaxed) == address(mutex);
+}
+
+static void cond_begins(const void *cond, const void *mutex, int64_t timeout_ns)
+{
+	uint64_t guard = address(mutex);
+
+	atomic_store_explicit(&guards[guard_slot(guard)], guard, memory_order_relaxed);
+	begins(WAIT_COND, address(cond), timeout_ns, &guard, 1);
+}
+
+/* libc's own names: no look-up, as allocators lock mutexes while we resolve. */
+int __pthread_mutex_lock(pthread_mutex_t *mutex);
+int __pthread_mutex_unlock(pthread_mutex_t *mutex);
+
+EXPORT int pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+	int result = __pthread_mutex_lock(mutex);
+
+	if (UNLIKELY(region_mode & REGION_CONDITIONS) && is_guard(mutex) && writer_on())
+		write_long(EVENT_LOCK, 0, address(mutex), 0, 0, NULL, 0);
+	return result;
+}
+
+EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+	if (UNLIKELY(region_mode & REGION_CONDITIONS) && is_guard(mutex) && writer_on())
+		write_long(EVENT_UNLOCK, 0, address(mutex), 0, 0, NULL, 0);
+	return __pthread_mutex_unlock(mutex);
+}
+
 EXPORT int pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
 {
 	if (!conditions())
 		return REAL(pthread_cond_wait)(cond, mutex);
-	begins(WAIT_COND, address(cond), -1, NULL, 0);
+	cond_begins(cond, mutex, -1);
 	int result = REAL(pthread_cond_wait)(cond, mutex);
 	ends(WAIT_COND, address(cond), -1, result == 0, NULL, 0);
 	return result;
@@ -294,7 +338,7 @@ EXPORT int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex,
 {
 	if (!conditions())
 		return REAL(pthread_cond_timedwait)(cond, mutex, until);
-	begins(WAIT_COND, address(cond), 1, NULL, 0);
+	cond_begins(cond, mutex, 1);
 	int result = REAL(pthread_cond_timedwait)(cond, mutex, until);
 	ends(WAIT_COND, address(cond), 1, result == 0, NULL, 0);
 	return result;
@@ -305,7 +349,7 @@ EXPORT int pthread_cond_clockwait(pthread_cond_t *cond, pthread_mutex_t *mutex, 
 {
 	if (!conditions())
 		return REAL(pthread_cond_clockwait)(cond, mutex, clock, until);
-	begins(WAIT_COND, address(cond), 1, NULL, 0);
+	cond_begins(cond, mutex, 1);
 	int result = REAL(pthread_cond_clockwait)(cond, mutex, clock, until);
 	ends(WAIT_COND, address(cond), 1, result == 0, NULL, 0);
 	return result;

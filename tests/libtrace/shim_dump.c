@@ -64,6 +64,8 @@ static const char *const kind_name[EVENT_KINDS] = {
 	[EVENT_BREAK] = "break",
 	[EVENT_DROPPED] = "dropped",
 	[EVENT_MODULE] = "module",
+	[EVENT_LOCK] = "lock",
+	[EVENT_UNLOCK] = "unlock",
 };
 
 static uint64_t counts[EVENT_KINDS];

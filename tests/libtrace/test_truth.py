@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Marks, end to end: programs whose requests share one thread.
+"""Whose an allocation is, end to end, in servers of every build.
 
-    test_adapters.py PAIL TRACE_OPS ADAPTERS NAME
+    test_truth.py PAIL TRACE_OPS ADAPTERS VICTIM NAME
 
 Each request K allocates blocks of a size that only it has, before and between
 its waits, while 16 connections are served at once. Every one of them must be
@@ -20,8 +20,11 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import servers  # noqa: E402  pylint: disable=wrong-import-position
 
-TRACE_OPS, ADAPTERS = map(os.path.abspath, sys.argv[2:4])
-NAME = sys.argv[4]
+TRACE_OPS, ADAPTERS, VICTIM = map(os.path.abspath, sys.argv[2:5])
+NAME = sys.argv[5]
+# Models of tests/victims/models.c, and what they must be recorded with.
+MODELS = {"thread": [], "fork": [], "epoll": [], "deferred": [], "writes": [], "frees": ["--handoff=condvar"],
+          "silent": ["--handoff=condvar"]}
 CONNECTIONS, SHARE, BLOCKS, TAG = 16, 12, 6, 7000000
 
 COMMON = """
@@ -172,15 +175,18 @@ def main():
                    path, str(port)]
         if not marked:
             del command[1:3]
+    elif name in MODELS:
+        command, env, marked = [VICTIM, name, str(port)], {}, True
     else:
         command = [servers.python_with("aiohttp" if name == "aiohttp" else "asyncio"), path,
                    str(port)]
     if name == "aiohttp":
         hows.append("stream")
     with open(path, "w", encoding="ascii") as f:
-        f.write({"asyncio": ASYNCIO, "aiohttp": AIOHTTP, "node": NODE}[name])
+        f.write({"asyncio": ASYNCIO, "aiohttp": AIOHTTP, "node": NODE}.get(name, ""))
     try:
-        with servers.Recording(folder, command, port, env=env) as r:
+        with servers.Recording(folder, command, port, env=env,
+                               options=MODELS.get(name, [])) as r:
             for how in hows:
                 send(port, how)
         asked, right, wrong = check(r, hows)
