@@ -255,12 +255,32 @@ static void worker_drain(struct worker *worker)
 	}
 }
 
+/* To the nanosecond; on a kernel before 5.11 to the millisecond above. */
+static int worker_wait(struct worker *worker)
+{
+	static _Atomic bool coarse;
+	struct timespec patience;
+	const struct timespec *until = worker_patience(worker, &patience);
+
+	if (!atomic_load_explicit(&coarse, memory_order_relaxed)) {
+		int count = epoll_pwait2(worker->epoll_fd, worker->events, LOOP_EVENTS, until,
+					 NULL);
+		if (count >= 0 || errno != ENOSYS)
+			return count;
+		atomic_store_explicit(&coarse, true, memory_order_relaxed);
+	}
+	int ms = -1;
+	if (until)
+		ms = until->tv_sec >= 60 ? 60 * 1000
+					 : (int)(until->tv_sec * 1000 +
+						 (until->tv_nsec + 999999) / 1000000);
+	return epoll_wait(worker->epoll_fd, worker->events, LOOP_EVENTS, ms);
+}
+
 static void worker_turn(struct worker *worker)
 {
 	bool newcomers = false;
-	struct timespec patience;
-	int count = epoll_pwait2(worker->epoll_fd, worker->events, LOOP_EVENTS,
-				 worker_patience(worker, &patience), NULL);
+	int count = worker_wait(worker);
 
 	worker_clock(worker);
 	for (int i = 0; i < count; i++) {
