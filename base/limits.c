@@ -460,8 +460,43 @@ int limits_check(const struct plan *plan, struct err *err)
 
 /* -- routes ---------------------------------------------------------------- */
 
-/* How well a pattern fits, 0 for not at all: exact before prefix, then longer
- * before shorter, then with a method before without. */
+bool limits_is_identifier(struct str segment)
+{
+	enum { HEX_LEAST = 16, UUID_BYTES = 36 };
+	size_t digits = 0, hex = 0, dashes = 0;
+	for (size_t i = 0; i < segment.length; i++) {
+		char c = segment.bytes[i];
+		bool digit = c >= '0' && c <= '9';
+		digits += digit;
+		hex += digit || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+		dashes += c == '-';
+	}
+	if (segment.length == 0)
+		return false;
+	return digits == segment.length ||
+	       (hex == segment.length && segment.length >= HEX_LEAST && digits > 0) ||
+	       (segment.length == UUID_BYTES && dashes == 4 && hex == UUID_BYTES - 4);
+}
+
+/* Segment by segment, ":id" for an identifier. */
+static bool identifiers_fit(struct str pattern, struct str path)
+{
+	for (;;) {
+		struct str wanted, segment;
+		bool more = str_cut(pattern, '/', &wanted, &pattern);
+		if (str_cut(path, '/', &segment, &path) != more)
+			return false;
+		if (!str_equal(wanted, segment) &&
+		    !(str_equal(wanted, STR(":id")) && limits_is_identifier(segment)))
+			return false;
+		if (!more)
+			return true;
+	}
+}
+
+/* How well a pattern fits, 0 for not at all: exact before one with identifiers,
+ * that before a prefix, then longer before shorter, then with a method before
+ * without. */
 static size_t route_rank(struct str pattern, struct str method, struct str path)
 {
 	struct str wanted, rest;
@@ -472,6 +507,8 @@ static size_t route_rank(struct str pattern, struct str method, struct str path)
 	const size_t exact_rank = (size_t)1 << 32;
 	if (str_equal(p, path))
 		return exact_rank + with_method;
+	if (memmem(p.bytes, p.length, "/:id", 4) && identifiers_fit(p, path))
+		return exact_rank / 2 + 2 * p.length + with_method;
 	bool star = p.length > 0 && p.bytes[p.length - 1] == '*';
 	bool folder = p.length > 0 && p.bytes[p.length - 1] == '/';
 	if (star)

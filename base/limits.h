@@ -97,11 +97,14 @@ int limits_check_at(const struct plan *plan, struct limits_place *place, struct 
 
 /*
  * Which route rule holds for a request: an exact "METHOD /path" before an
- * exact "/path", then the longest pattern that ends in '/' or '*' and is a
- * prefix, with a method before without, then "*". -1 if none (the first class).
- * `path` is without query.
+ * exact "/path", then a pattern in which segments ":id" stand for identifiers,
+ * then the longest pattern that ends in '/' or '*' and is a prefix, with a method
+ * before without, then "*". -1 if none (the first class). `path` is without query.
  */
 int limits_route(const struct plan *plan, struct str method, struct str path);
+/* What ":id" stands for, in rules as in the names of recorded routes: digits, a
+ * UUID, or 16 and more hexadecimal digits of which one is decimal. */
+bool limits_is_identifier(struct str segment);
 
 /*
  * The stack of every bucket of a class: the plan's, or the most that a route

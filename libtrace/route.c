@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "libtrace/route.h"
 
+#include "base/limits.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,19 +20,7 @@ void route_namer_release(struct route_namer *namer)
 
 bool route_is_identifier(struct str s)
 {
-	enum { HEX_LEAST = 16, UUID_BYTES = 36 };
-	size_t digits = 0, hex = 0, dashes = 0;
-	for (size_t i = 0; i < s.length; i++) {
-		char c = s.bytes[i];
-		digits += c >= '0' && c <= '9';
-		hex += (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') ||
-		       (c >= 'A' && c <= 'F');
-		dashes += c == '-';
-	}
-	if (s.length == 0)
-		return false;
-	return digits == s.length || (hex == s.length && s.length >= HEX_LEAST && digits > 0) ||
-	       (s.length == UUID_BYTES && dashes == 4 && hex == UUID_BYTES - 4);
+	return limits_is_identifier(s); /* as the rules of pail.conf have it */
 }
 
 /* "http://host/path?query#x" -> "/path" */

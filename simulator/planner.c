@@ -567,6 +567,30 @@ static void class_name(const struct planner_result *r, uint32_t class, struct pl
 		snprintf(out->name, sizeof(out->name), "class%u", class + 1);
 }
 
+static int rule_add(struct plan *plan, const char *pattern, const char *behind, uint32_t class,
+		    uint64_t stack_bytes, struct err *err)
+{
+	if (plan->route_count + 1 == LIMITS_ROUTES_MAX)
+		return err_set(err, "the plan needs more than %d routes: plan fewer classes",
+			       LIMITS_ROUTES_MAX);
+	if (strlen(pattern) + strlen(behind) >= LIMITS_PATTERN_MAX)
+		return err_set(err,
+			       "the route '%.60s...' is too long for a rule: plan one class",
+			       pattern);
+	struct plan_route *route = &plan->route[plan->route_count++];
+	*route = (struct plan_route){.class_index = class, .stack_bytes = stack_bytes};
+	snprintf(route->pattern, sizeof(route->pattern), "%s%s", pattern, behind);
+	return 0;
+}
+
+/* What the namer of routes (libtrace/route.h) gave up to name: no rule can say it, so
+ * its class must be the one of all that no rule names. */
+static bool is_rest(const char *name)
+{
+	size_t length = strlen(name);
+	return length > 7 && strcmp(name + length - 7, "(other)") == 0;
+}
+
 int planner_plan(const struct planner_ask *ask, const struct planner_result *result,
 		 const char *const *names, struct plan *plan, struct err *err)
 {
@@ -585,18 +609,23 @@ int planner_plan(const struct planner_ask *ask, const struct planner_result *res
 	size_t routes = ask->trace->route && names ? ask->trace->route_count : 0;
 	uint32_t usual = default_class(result, routes);
 	for (size_t r = 0; r < routes; r++) {
+		if (is_rest(names[r]) && result->class_of_route[r] > usual)
+			usual = result->class_of_route[r];
+	}
+	for (size_t r = 0; r < routes; r++) {
 		uint64_t stack = ask->stack_bytes ? ask->stack_bytes[r] : 0;
 		bool big = stack > plan->stack_bytes;
-		if (result->class_of_route[r] == usual && !big)
+		if (is_rest(names[r]) || (result->class_of_route[r] == usual && !big))
 			continue;
-		if (plan->route_count + 1 == LIMITS_ROUTES_MAX)
-			return err_set(err,
-				       "the plan needs more than %d routes: plan fewer classes",
-				       LIMITS_ROUTES_MAX);
-		struct plan_route *route = &plan->route[plan->route_count++];
-		*route = (struct plan_route){.class_index = result->class_of_route[r],
-					     .stack_bytes = big ? stack : 0};
-		snprintf(route->pattern, sizeof(route->pattern), "%s", names[r]);
+		/* A rule that ends in '/' holds for all beneath, and only the path
+		 * itself was recorded: what is beneath is told to go where it did. */
+		size_t length = strlen(names[r]);
+		if (length > 0 && names[r][length - 1] == '/' &&
+		    rule_add(plan, names[r], "*", usual, 0, err) < 0)
+			return -1;
+		if (rule_add(plan, names[r], "", result->class_of_route[r], big ? stack : 0,
+			     err) < 0)
+			return -1;
 	}
 	if (result->class_count > 1) {
 		struct plan_route *route = &plan->route[plan->route_count++];

@@ -250,6 +250,28 @@ static void test_limits__the_most_particular_route_holds(void **state)
 	assert_route("PUT", "", "*");
 }
 
+static void test_limits__id_stands_for_one_identifier(void **state)
+{
+	(void)state;
+	const char *patterns[] = {"*",       "/item/",  "/item/:id", "GET /item/:id",
+				  "/item/7", "/a/:id/b"};
+	for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++)
+		add_route(patterns[i], 0);
+	struct err err;
+	assert_int_equal(limits_check(&plan, &err), 0);
+	assert_route("PUT", "/item/12", "/item/:id");
+	assert_route("GET", "/item/12", "GET /item/:id");
+	assert_route("GET", "/item/7", "/item/7");
+	assert_route("GET", "/item/new", "/item/");
+	assert_route("GET", "/item/12/x", "/item/");
+	assert_route("GET", "/item/", "/item/");
+	assert_route("GET", "/a/12/b", "/a/:id/b");
+	assert_route("GET", "/a/0123456789abcdef/b", "/a/:id/b");
+	assert_route("GET", "/a/12345678-9abc-def0-1234-56789abcdef0/b", "/a/:id/b");
+	assert_route("GET", "/a/12/c", "*");
+	assert_route("GET", "/a/12", "*");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup(name, setup)
@@ -261,6 +283,7 @@ int main(void)
 		TEST(test_limits__a_bucket_has_the_stack_of_its_hungriest_route),
 		TEST(test_limits__impossible_numbers_name_section_and_key),
 		TEST(test_limits__the_most_particular_route_holds),
+		TEST(test_limits__id_stands_for_one_identifier),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

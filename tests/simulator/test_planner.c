@@ -240,6 +240,24 @@ static void test_plan__classes_by_route_save_memory_and_add_up(void **state)
 	int huge = limits_route(plan, STR("POST"), STR("/huge"));
 	assert_int_equal(plan->route[small].class_index, 0);
 	assert_int_equal(plan->route[huge].class_index, 1);
+
+	/* A recorded folder speaks of itself alone, and identifiers of one kind. */
+	const char *const folder[] = {"GET /", "POST /huge/:id"};
+	assert_int_equal(planner_plan(&ask, &two, folder, plan, &err), 0);
+	small = limits_route(plan, STR("GET"), STR("/"));
+	huge = limits_route(plan, STR("POST"), STR("/huge/17"));
+	int beneath = limits_route(plan, STR("GET"), STR("/huge"));
+	assert_int_equal(plan->route[small].class_index, 0);
+	assert_int_equal(plan->route[huge].class_index, 1);
+	assert_int_equal(plan->route[beneath].class_index, 1);
+
+	/* What no rule can name has the class of all that none names. */
+	const char *const rest[] = {"GET (other)", "POST /huge"};
+	two.class_of_route[0] = 1;
+	two.class_of_route[1] = 0;
+	assert_int_equal(planner_plan(&ask, &two, rest, plan, &err), 0);
+	small = limits_route(plan, STR("GET"), STR("/x"));
+	assert_int_equal(plan->route[small].class_index, 1);
 	free(plan);
 	planner_release(&one);
 	planner_release(&two);
