@@ -23,6 +23,7 @@ enum {
 	OPTION_JSON,
 	OPTION_SEAL,
 	OPTION_NO_SUPERVISOR,
+	OPTION_DEBUG_ESCAPES,
 };
 enum { WORDS_MAX = 32 };
 
@@ -48,6 +49,8 @@ static const struct argp_option options[] = {
 	 "Have the kernel refuse every call that would map memory, once it serves", 0},
 	{"no-supervisor", OPTION_NO_SUPERVISOR, NULL, 0,
 	 "One process, for whoever starts it anew when it fails, such as systemd", 0},
+	{"debug-escapes", OPTION_DEBUG_ESCAPES, NULL, 0,
+	 "Search for pointers into each bucket after its request, and tell who keeps them", 0},
 	{"check", OPTION_CHECK, NULL, 0, "Read the plan, load and start APP if given, and end",
 	 0},
 	{"print-bound", OPTION_PRINT_BOUND, NULL, 0,
@@ -91,6 +94,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		break;
 	case OPTION_SEAL: pass(a, "--seal", NULL); break;
 	case OPTION_NO_SUPERVISOR: pass(a, "--no-supervisor", NULL); break;
+	case OPTION_DEBUG_ESCAPES: pass(a, "--debug-escapes", NULL); break;
 	case OPTION_JSON:
 		a->json = true;
 		pass(a, "--json", NULL);

@@ -3,6 +3,7 @@
 
 #include "server/core.h"
 #include "server/connection.h"
+#include "server/escapes.h"
 #include "server/malloc.h"
 #include "server/stack.h"
 
@@ -104,9 +105,17 @@ struct connection *pool_give(struct pool *pool, struct bucket *bucket)
 		pool_unwait(pool, first);
 		return first;
 	}
+	pool->free_count++;
+	if (escapes_on() && pool->free) { /* the longest time until it is used again */
+		struct bucket *last = pool->free;
+		while (last->next)
+			last = last->next;
+		bucket->next = NULL;
+		last->next = bucket;
+		return NULL;
+	}
 	bucket->next = pool->free;
 	pool->free = bucket;
-	pool->free_count++;
 	return NULL;
 }
 

@@ -2,6 +2,7 @@
 #include "server/connection.h"
 
 #include "server/bucket.h"
+#include "server/escapes.h"
 #include "server/loop.h"
 #include "server/output.h"
 #include "server/request.h"
@@ -316,10 +317,13 @@ static void connection_release(struct connection *c)
 	struct bucket *bucket = c->bucket;
 	struct pail_request *r = &bucket->request;
 
+	if (escapes_on())
+		escapes_end(bucket, r);
 	worker_log_request(worker, r);
 	timer_clear(&worker->timers, &c->timer);
 	c->bucket = NULL;
-	bucket_clear(bucket);
+	if (!escapes_on())
+		bucket_clear(bucket);
 	struct connection *next = pool_give(&worker->pool[bucket->class_index], bucket);
 	if (next) {
 		next->given = bucket;

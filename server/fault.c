@@ -3,6 +3,7 @@
 
 #include "server/asan.h"
 #include "server/bucket.h"
+#include "server/escapes.h"
 #include "server/fail.h"
 #include "server/libc_lock.h"
 #include "server/loop.h"
@@ -77,6 +78,8 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 	const char *cause = fault_cause(signal, r, info);
 	if (malloc_pc_in_loader(pc) && strcmp(cause, "stack-overflow") != 0)
 		fail_stop(signal, pc, "a fault in the dynamic loader");
+	if (escapes_describe(info->si_addr, r->detail, sizeof(r->detail)))
+		cause = "escape";
 	request_note(r, cause, 500);
 	asan_forget(r->bucket->stack, r->bucket->stack_bytes);
 	context_abandon(context, r);

@@ -6,6 +6,7 @@
 #include "base/table.h"
 #include "base/units.h"
 #include "server/app.h"
+#include "server/escapes.h"
 #include "server/fail.h"
 #include "server/fault.h"
 #include "server/image.h"
@@ -31,7 +32,7 @@ static const uint64_t DRAIN_NS = UINT64_C(30000000000);
 
 struct options {
 	const char *conf, *app, *listen, *log, *port_file;
-	bool check, print_bound, json, seal, alone;
+	bool check, print_bound, json, seal, alone, escapes;
 	int argc; /* of pail_start() */
 	char **argv;
 };
@@ -56,6 +57,7 @@ static int options_read(struct options *options, int argc, char **argv, struct e
 		{"print-bound", no_argument, NULL, 'b'},
 		{"json", no_argument, NULL, 'j'},
 		{"seal", no_argument, NULL, 's'},
+		{"debug-escapes", no_argument, NULL, 'e'},
 		{"no-supervisor", no_argument, NULL, 'n'},
 		{NULL, 0, NULL, 0},
 	};
@@ -73,6 +75,7 @@ static int options_read(struct options *options, int argc, char **argv, struct e
 		case 'C': options->check = true; break;
 		case 'b': options->print_bound = true; break;
 		case 'j': options->json = true; break;
+		case 'e': options->escapes = true; break;
 		case 'n': options->alone = true; break;
 		case 's': options->seal = true; break;
 		default:
@@ -220,6 +223,7 @@ static int image_fits(const struct plan *plan, struct err *err)
 #ifdef PAIL_MALLOC_OFF
 	return 0; /* a sanitizer's shadow fits no plan */
 #endif
+	bytes -= escapes_bytes() < bytes ? escapes_bytes() : 0; /* for debugging only */
 	if (core.supervised.supervisor)
 		bytes += SUPERVISE_BYTES;
 	if (bytes <= plan->image_bytes)
@@ -267,6 +271,8 @@ static int core_open(const struct options *options, struct err *err)
 			return -1;
 	}
 	libc_lock_open();
+	if (options->escapes && escapes_open(err) < 0)
+		return -1;
 	malloc_modules_find(&core.plan); /* whatever the app has loaded meanwhile */
 	return 0;
 }
@@ -385,14 +391,15 @@ static void core_log_end(void)
 		all.refused += counts->refused;
 	}
 	malloc_count(&system);
-	int length = snprintf(
-		line, sizeof(line),
-		"{\"end\":true,\"connections\":%" PRIu64 ",\"evicted\":%" PRIu64
-		",\"requests\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"rejected\":%" PRIu64
-		",\"refused\":%" PRIu64 ",\"system_bytes\":%" PRIu64
-		",\"system_bytes_peak\":%" PRIu64 ",\"system_refusals\":%" PRIu64 "}\n",
-		all.accepted, all.evicted, all.requests, all.failed, all.rejected, all.refused,
-		system.system_bytes_now, system.system_bytes_peak, system.refused);
+	int length = snprintf(line, sizeof(line),
+			      "{\"end\":true,\"connections\":%" PRIu64 ",\"evicted\":%" PRIu64
+			      ",\"requests\":%" PRIu64 ",\"failed\":%" PRIu64
+			      ",\"rejected\":%" PRIu64 ",\"refused\":%" PRIu64
+			      ",\"system_bytes\":%" PRIu64 ",\"system_bytes_peak\":%" PRIu64
+			      ",\"system_refusals\":%" PRIu64 ",\"escapes\":%" PRIu64 "}\n",
+			      all.accepted, all.evicted, all.requests, all.failed, all.rejected,
+			      all.refused, system.system_bytes_now, system.system_bytes_peak,
+			      system.refused, escapes_count());
 	if (write(core.log_fd, line, (size_t)length) < 0)
 		fprintf(stderr, "pail serve: can't write the log: %s\n", strerror(errno));
 }

@@ -3,6 +3,7 @@
 
 #include "server/bucket.h"
 #include "server/core.h"
+#include "server/escapes.h"
 #include "server/locks.h"
 #include "server/loop.h"
 #include "server/request.h"
@@ -198,6 +199,12 @@ void malloc_count(struct malloc_counts *counts)
 	family_unlock();
 }
 
+size_t malloc_system_used(const void **from)
+{
+	*from = family.system.base;
+	return family.system.top_bytes;
+}
+
 void *malloc_in_bucket(struct pail_request *r, size_t size)
 {
 	void *p = arena_alloc(&r->bucket->arena, size, 0);
@@ -286,7 +293,11 @@ static void *bucket_refused(size_t size, size_t align, uintptr_t caller)
 static void *bucket_alloc(struct arena *arena, size_t size, size_t align, uintptr_t caller)
 {
 	void *p = arena_alloc(arena, size, align);
-	return __builtin_expect(p != NULL, 1) ? p : bucket_refused(size, align, caller);
+	if (__builtin_expect(p == NULL, 0))
+		return bucket_refused(size, align, caller);
+	if (__builtin_expect(escapes_on() && thread_request, 0))
+		escapes_note(arena, p, size, caller);
+	return p;
 }
 
 #	define CALLER ((uintptr_t)__builtin_return_address(0))
@@ -345,6 +356,8 @@ void free(void *p)
 	arena = system_arena_of(p);
 	if (arena) {
 		family_lock();
+		if (escapes_on()) /* what is dead says nothing */
+			memset(p, 0, arena_usable_bytes(arena, p));
 		arena_free(arena, p);
 		if (thread_request)
 			thread_request->system_blocks--;
@@ -367,8 +380,11 @@ static void *reallocate(void *p, size_t size, uintptr_t caller)
 	}
 	if (__builtin_expect(arena && arena_owns(arena, p), 1)) {
 		void *q = arena_realloc(arena, p, size);
-		if (__builtin_expect(q != NULL, 1))
+		if (__builtin_expect(q != NULL, 1)) {
+			if (__builtin_expect(escapes_on() && thread_request, 0))
+				escapes_note(arena, q, size, caller);
 			return q;
+		}
 		q = bucket_refused(size, 0, caller);
 		if (q) { /* of the red zone: the old one is smaller */
 			memcpy(q, p, arena_usable_bytes(arena, p));

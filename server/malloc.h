@@ -63,6 +63,8 @@ void *realloc_for(void *p, size_t size, uintptr_t caller);
 
 /* p lies where nothing is ever unmapped: libc's data, the system region. */
 bool malloc_lasts(const void *p);
+/* The part of the system region that has been given out so far. */
+size_t malloc_system_used(const void **from);
 /* This thread holds the lock of the system region. */
 bool malloc_system_held(void);
 

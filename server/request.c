@@ -3,6 +3,7 @@
 
 #include "server/asan.h"
 #include "server/bucket.h"
+#include "server/escapes.h"
 #include "server/fault.h"
 #include "server/libc_lock.h"
 #include "server/loop.h"
@@ -212,6 +213,8 @@ bool request_start(struct connection *c, struct bucket *bucket, uint64_t arrival
 	void *fake = NULL;
 
 	(void)arrival_ns;
+	if (escapes_on())
+		escapes_begin(bucket);
 	request_set_up(r, c, bucket);
 	c->bucket = bucket;
 	bucket->requests++;

@@ -29,6 +29,7 @@
  *	fault.c       signals, guard zones, deadlines: what becomes a jump
  *	streams.c     files that a jump left open; locks.c: mutexes; sleep.c: waiting
  *	response.c    heads;  files.c, builtin*.c: handlers;  log.c: one line each
+ *	escapes.c     --debug-escapes: who keeps memory of a request beyond it
  *	libc_lock.c   whether a jump leaves a lock of libc's own behind
  *	fail.c        what no jump makes good: the process drains, and
  *	              supervise.c, its parent with the listener, starts a new one
