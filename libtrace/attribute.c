@@ -139,6 +139,11 @@ static bool room_for(struct attribute *a, void *table, uint32_t *room, uint32_t 
 	memcpy(&old, table, sizeof(old));
 	if (serial < *room)
 		return true;
+	/* Serials come out of memory that the program can overwrite: one that no
+	 * recording can reach is not believed, and its event is dropped. */
+	enum { SERIALS_MAX = 1 << 24 };
+	if (serial >= SERIALS_MAX)
+		return false;
 	uint32_t grown = *room > 0 ? *room : 64;
 	while (grown <= serial)
 		grown *= 2;

@@ -87,8 +87,8 @@ static void take_thread(void *context, const struct trace_thread *t)
 
 static int start_with(enum attribute_split split)
 {
-	struct attribute_sink sink = {NULL, take_request, take_connection, take_process,
-				      take_thread, NULL};
+	struct attribute_sink sink = {NULL,         take_request, take_connection,
+				      take_process, take_thread,  NULL};
 	row_count = 0;
 	connection_bytes = connection_rows = 0;
 	now = 1000;
@@ -886,7 +886,22 @@ static void test_attribute__connections_can_be_the_requests(void **state)
 }
 
 /* Nonsense of every kind must neither crash nor leak (run under ASan). */
-static void test_attribute__random_events_do_no_harm(void **state)
+/* Serials lie in memory that the program can overwrite. */
+static void test_attribute__a_process_that_cannot_be_is_not_believed(void **state)
+{
+	(void)state;
+	struct attribute_totals totals;
+	on(UINT32_MAX - 1, 1);
+	alloc(8);
+	on(1, 1);
+	alloc(8);
+	attribute_totals(attribute, &totals);
+	assert_int_equal(totals.events, 2);
+	assert_false(totals.out_of_memory);
+}
+
+static void test_attribute__a_process_that_cannot_be_is_not_believed(
+	void **state) static void test_attribute__random_events_do_no_harm(void **state)
 {
 	(void)state;
 	static const char *const texts[] = {"GET /1 HTTP/1.1\r\n\r\n",
