@@ -63,6 +63,12 @@ int load_scale(const struct sim_trace *trace, double factor, enum load_method me
 	if (!(factor > 0) || !(factor <= 1000))
 		return err_usage(err, "a load of %g times is out of range: above 0, up to 1000",
 				 factor);
+	/* Stretched, arrivals must still be times: 2^62 ns are 146 years. */
+	if (method == LOAD_COMPRESS && trace->count > 0 &&
+	    (double)(trace->arrival_ns[trace->count - 1] - trace->arrival_ns[0]) / factor >
+		    0x1p62)
+		return err_usage(err, "a load of %g times would make this trace last centuries",
+				 factor);
 	double rows = method == LOAD_SHIFT ? ceil(factor) * (double)trace->count
 					   : (double)trace->count;
 	if (rows >= (double)UINT32_MAX)

@@ -68,6 +68,7 @@ static void test_load__copies_keep_every_request_and_parts_their_share(void **st
 	assert_true(fabs((double)more.trace.count / 5000 - 0.3) < 0.04);
 	sim_columns_release(&more);
 	assert_int_equal(load_scale(&columns.trace, 0, LOAD_SHIFT, &more, &err), -1);
+	assert_int_equal(load_scale(&columns.trace, 1e-200, LOAD_COMPRESS, &more, &err), -1);
 	sim_columns_release(&columns);
 }
 
