@@ -547,6 +547,38 @@ int grid_run(const struct sim_trace *trace, const struct grid_ask *ask, struct g
 	return result < 0 ? no_grid(grid, ask, err) : 0;
 }
 
+int grid_of_slots(const struct sim_trace *trace, const struct grid_ask *ask,
+		  const uint32_t *slot, struct grid *grid, struct err *err)
+{
+	*grid = (struct grid){0};
+	struct pass pass;
+	if (pass_make(trace, ask, &pass, err) < 0)
+		return -1;
+	uint32_t *row_of = rows_make(ask, pass.slot_count);
+	uint64_t *cell = calloc(pass.cells, sizeof(*cell));
+	pass.row_of = row_of;
+	int result = grid_init(grid, ask, pass.batches);
+	if (!row_of || !cell)
+		result = -1;
+	grid->requests = trace->count;
+	grid->kernel = pass.kernel->name;
+	for (size_t batch = 0; result == 0 && trace->count && batch < pass.batches; batch++) {
+		size_t end = batch_begin(&pass, batch + 1);
+		memset(cell, 0, pass.cells * sizeof(*cell));
+		for (size_t row = batch_begin(&pass, batch), n; row < end; row += n) {
+			uint32_t from_zero[SLOTS_CHUNK];
+			n = end - row < SLOTS_CHUNK ? end - row : SLOTS_CHUNK;
+			for (size_t i = 0; i < n; i++)
+				from_zero[i] = slot[row + i] - 1;
+			cells_add(&pass, cell, row, n, from_zero, 1);
+		}
+		grid_sum(grid, cell, batch);
+	}
+	free(row_of);
+	free(cell);
+	return result < 0 ? no_grid(grid, ask, err) : 0;
+}
+
 /* ---- slices, for many machines ------------------------------------------------ */
 
 struct grid_slice {

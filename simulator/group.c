@@ -22,17 +22,16 @@ static int requests_take(struct group *group, const struct sim_trace *trace, con
 	}
 	if (sim_columns_init(&group->columns, count, err) < 0)
 		return -1;
+	/* Written always and kept or not: which route comes next can't be foretold, and a
+	 * wrong guess costs more than the row. */
 	size_t at = 0;
-	for (size_t i = 0; i < trace->count; i++) {
+	for (size_t i = 0; at < count; i++) {
 		uint32_t route = trace->route ? trace->route[i] : 0;
-		if (!member[route])
-			continue;
 		group->columns.arrival_ns[at] = trace->arrival_ns[i];
 		group->columns.service_ns[at] = trace->service_ns[i];
 		group->columns.need_bytes[at] = trace->need_bytes[i];
 		group->columns.route[at] = route;
-		group->columns.origin[at] = (uint32_t)i;
-		at++;
+		at += member[route];
 	}
 	group->trace = group->columns.trace;
 	group->trace.route_count = trace->route_count;
@@ -151,13 +150,25 @@ static int slots_find(struct group *group, unsigned threads, uint32_t **slot, st
 	return 0;
 }
 
-static void counts_choose(struct group *group, uint32_t least, double target,
-			  uint64_t requests_all, bool waits)
+/* rejected[c]: requests that c buckets refuse, for c up to the overlap. */
+static uint64_t *rejected_count(const struct group *group, const uint32_t *slot)
 {
-	const struct evidence *e = &group->evidence;
+	uint64_t *rejected = calloc((size_t)group->overlap + 1, sizeof(*rejected));
+	if (!rejected)
+		return NULL;
+	for (size_t i = 0; i < group->trace.count; i++)
+		rejected[slot[i] - 1]++;
+	for (uint32_t c = group->overlap; c-- > 0;)
+		rejected[c] += rejected[c + 1];
+	return rejected;
+}
+
+static void counts_choose(struct group *group, const uint64_t *rejected, uint32_t least,
+			  double target, uint64_t requests_all, bool waits)
+{
 	double tight = 4 * target * (double)requests_all + 8;
 	uint32_t low = group->overlap;
-	while (low > least && (double)e->rejected[low - 1] <= tight)
+	while (low > least && (double)rejected[low - 1] <= tight)
 		low--;
 	/* With a queue fewer may do, but hardly fewer than the load. */
 	if (waits && (double)low > 0.8 * group->load.offered)
@@ -168,7 +179,7 @@ static void counts_choose(struct group *group, uint32_t least, double target,
 	/* Below, counts that refuse up to a third, for the frontier. */
 	enum { COARSE = 16 };
 	uint32_t coarse = low;
-	while (coarse > least && e->rejected[coarse - 1] <= group->trace.count / 3)
+	while (coarse > least && rejected[coarse - 1] <= group->trace.count / 3)
 		coarse--;
 	for (uint32_t i = 0; i < COARSE && coarse < low; i++) {
 		uint32_t c = coarse + (uint32_t)((uint64_t)(low - coarse) * i / COARSE);
@@ -199,15 +210,20 @@ static double peakedness(const struct sim_trace *trace)
 	if (span < INSTANTS)
 		return 1;
 	int64_t change[INSTANTS + 1] = {0};
-	/* Request i is seen at instants k with arrival <= first + k span / N < departure. */
+	/* Request i is seen at instants k with arrival <= first + k span / N < departure.
+	 * Nearly all come and go between two instants: those cost no division. */
+	uint64_t next = 0, edge = 0; /* edge: floor(next span / N) */
 	for (size_t i = 0; i < trace->count; i++) {
-		unsigned __int128 a = (uint64_t)trace->arrival_ns[i] - first;
-		unsigned __int128 d = a + (uint64_t)trace->service_ns[i];
-		uint64_t from = (uint64_t)((a * INSTANTS + span - 1) / span);
-		unsigned __int128 until = (d * INSTANTS + span - 1) / span;
-		if (from >= INSTANTS)
+		uint64_t a = (uint64_t)trace->arrival_ns[i] - first;
+		unsigned __int128 d = (unsigned __int128)a + (uint64_t)trace->service_ns[i];
+		while (a > edge)
+			edge = (uint64_t)((unsigned __int128)++next * span / INSTANTS);
+		if (next >= INSTANTS)
+			break;
+		if (d <= edge)
 			continue;
-		change[from]++;
+		unsigned __int128 until = (d * INSTANTS + span - 1) / span;
+		change[next]++;
 		change[until < INSTANTS ? (uint64_t)until : INSTANTS]--;
 	}
 	double sum = 0, squares = 0, skip = INSTANTS / 16;
@@ -230,10 +246,53 @@ static int by_bytes(const void *a, const void *b)
 	const struct option *x = a, *y = b;
 	if (x->bytes != y->bytes)
 		return x->bytes < y->bytes ? -1 : 1;
-	double p = x->rejected + x->above, q = y->rejected + y->above;
-	if (p != q)
-		return p < q ? -1 : 1;
 	return x->size_index < y->size_index ? -1 : x->size_index > y->size_index;
+}
+
+/* What a candidate refuses, before anything is said of how sure that is. */
+static double option_refused(const struct group *group, const struct option *o)
+{
+	struct grid_outcome out =
+		group->queue.outcome ? queue_at(&group->queue, o->count_index, o->size_index)
+				     : grid_at(&group->grid, o->count_index, o->size_index);
+	return (double)(out.rejected_500 + out.rejected_503);
+}
+
+static void option_rate(const struct group *group, struct option *o, double confidence)
+{
+	o->rate = group->queue.outcome
+			  ? queue_rate_of(&group->queue, &group->queue_ask, &group->evidence,
+					  o->count_index, o->size_index, confidence)
+			  : rate_of(&group->grid, &group->ask, &group->evidence, o->count_index,
+				    o->size_index, confidence);
+	double n = (double)group->trace.count;
+	o->rejected = o->rate.rate * n;
+	o->above = (o->rate.high - o->rate.rate) * n;
+}
+
+/*
+ * Keeps only what has a lower upper end than everything cheaper. An interval
+ * costs far more than a count, and its upper end is not below the count: most
+ * candidates are out before theirs is made.
+ */
+static void options_prune(struct group *group, size_t n, double confidence)
+{
+	struct option *kept = group->option;
+	double best = INFINITY;
+	group->option_count = 0;
+	for (size_t i = 0; i < n; i++) {
+		struct option o = group->option[i];
+		if (option_refused(group, &o) >= best)
+			continue;
+		option_rate(group, &o, confidence);
+		if (o.rejected + o.above >= best)
+			continue;
+		best = o.rejected + o.above;
+		/* Of equal cost only the best. */
+		if (group->option_count && kept[group->option_count - 1].bytes == o.bytes)
+			group->option_count--;
+		kept[group->option_count++] = o;
+	}
 }
 
 static int options_make(struct group *group, double confidence, struct err *err)
@@ -249,29 +308,11 @@ static int options_make(struct group *group, double confidence, struct err *err)
 			*o = (struct option){.count_index = c, .size_index = s};
 			uint64_t each =
 				group->size[s] + group->stack_bytes + LIMITS_BUCKET_META_BYTES;
-			if (__builtin_mul_overflow(each, group->count[c], &o->bytes))
-				continue;
-			o->rate = group->queue.outcome
-					  ? queue_rate_of(&group->queue, &group->queue_ask,
-							  &group->evidence, c, s, confidence)
-					  : rate_of(&group->grid, &group->ask, &group->evidence,
-						    c, s, confidence);
-			double n_requests = (double)group->trace.count;
-			o->rejected = o->rate.rate * n_requests;
-			o->above = (o->rate.high - o->rate.rate) * n_requests;
-			n++;
+			n += !__builtin_mul_overflow(each, group->count[c], &o->bytes);
 		}
 	}
 	qsort(group->option, n, sizeof(*group->option), by_bytes);
-	/* Only what has a lower upper end than everything cheaper. */
-	double best = INFINITY;
-	for (size_t i = 0; i < n; i++) {
-		double upper = group->option[i].rejected + group->option[i].above;
-		if (upper < best) {
-			best = upper;
-			group->option[group->option_count++] = group->option[i];
-		}
-	}
+	options_prune(group, n, confidence);
 	return 0;
 }
 
@@ -311,6 +352,21 @@ static int queue_play(struct group *group, const struct planner_ask *ask, struct
 	return 0;
 }
 
+/* Everything that the one search of slots tells: it is not made twice. */
+static int slots_read(struct group *group, const uint32_t *slot, const struct planner_ask *ask,
+		      uint64_t requests_all, struct err *err)
+{
+	uint64_t *rejected = rejected_count(group, slot);
+	if (!rejected)
+		return err_set(err, "no memory for %u counts", group->overlap);
+	counts_choose(group, rejected, ask->base->threads ? ask->base->threads : 1, ask->target,
+		      requests_all, ask->queue > 0);
+	free(rejected);
+	if (grid_of_slots(&group->trace, &group->ask, slot, &group->grid, err) < 0)
+		return -1;
+	return evidence_of_slots(&group->evidence, &group->trace, slot, &group->ask, err);
+}
+
 static int group_fill(struct group *group, const struct sim_trace *trace,
 		      const struct planner_ask *ask, struct err *err)
 {
@@ -324,21 +380,11 @@ static int group_fill(struct group *group, const struct sim_trace *trace,
 	group->ask.counts = group->count;
 	group->ask.threads = ask->threads;
 	group->ask.batches = GRID_BATCHES;
-	if (slots_find(group, ask->threads, &slot, err) < 0) {
-		free(slot);
-		return -1;
-	}
-	struct grid slots = {.slot = slot, .requests = group->trace.count};
-	struct grid_ask slots_ask = group->ask;
-	slots_ask.counts = &group->overlap;
-	slots_ask.count_count = 1;
-	int result = evidence_init(&group->evidence, &group->trace, &slots, &slots_ask, err);
+	int result = slots_find(group, ask->threads, &slot, err);
+	if (result == 0)
+		result = slots_read(group, slot, ask, trace->count, err);
 	free(slot);
 	if (result < 0)
-		return -1;
-	counts_choose(group, ask->base->threads ? ask->base->threads : 1, ask->target,
-		      trace->count, ask->queue > 0);
-	if (grid_run(&group->trace, &group->ask, &group->grid, err) < 0)
 		return -1;
 	if (ask->queue && queue_play(group, ask, err) < 0)
 		return -1;

@@ -81,19 +81,25 @@ static int by_size(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+enum { LADDER = 64 * 8, LADDER_FIRST = 6 * 8 }; /* from 64 bytes on */
+
+static uint64_t ladder_at(unsigned rung)
+{
+	return (UINT64_C(8) + rung % 8) << (rung / 8 - 3);
+}
+
 /* The sizes asked for, and a ladder of eight to a doubling up to the greatest
  * need: where clusters are too few to tell their size, the next rung down is to
  * be near. */
 static int sizes_make(struct evidence *e, const struct grid_ask *ask, uint64_t need_max)
 {
-	enum { LADDER = 64 * 8 };
 	e->sizes = calloc(ask->size_count + LADDER, sizeof(uint64_t));
 	if (!e->sizes)
 		return -1;
 	memcpy(e->sizes, ask->sizes, ask->size_count * sizeof(uint64_t));
 	size_t n = ask->size_count;
-	for (unsigned rung = 8 * 6; rung < LADDER - 16; rung++) {
-		uint64_t size = (8 + rung % 8) * (UINT64_C(1) << (rung / 8)) / 8;
+	for (unsigned rung = LADDER_FIRST; rung < LADDER - 16; rung++) {
+		uint64_t size = ladder_at(rung);
 		if (size >= need_max)
 			break;
 		e->sizes[n++] = size;
@@ -119,44 +125,106 @@ static uint32_t sizes_below(const struct evidence *e, uint64_t need)
 	return (uint32_t)low;
 }
 
-static int evidence_fill(struct evidence *e, const struct sim_trace *trace,
-			 const uint32_t *slot)
+/*
+ * sizes_below() for every request of a trace: where the search begins is looked
+ * up by the need's rung, which leaves a comparison or two.
+ */
+struct size_index {
+	const struct evidence *evidence;
+	uint32_t start[LADDER];
+};
+
+static void size_index_init(struct size_index *index, const struct evidence *e)
 {
-	struct cluster_count busy = {0}, big = {0};
-	uint32_t heights = e->count_max + 1;
-	if (cluster_count_init(&busy, heights, e->gap_ns) < 0 ||
-	    cluster_count_init(&big, (uint32_t)e->size_count, e->gap_ns) < 0) {
-		cluster_count_release(&busy);
-		cluster_count_release(&big);
-		return -1;
+	index->evidence = e;
+	for (unsigned rung = 0; rung < LADDER; rung++)
+		index->start[rung] = rung < LADDER_FIRST ? 0 : sizes_below(e, ladder_at(rung));
+}
+
+static inline uint32_t size_index_below(const struct size_index *index, uint64_t need)
+{
+	unsigned rung = 0;
+	if (need >= 64) {
+		unsigned exponent = 63 - (unsigned)__builtin_clzll(need);
+		rung = exponent * 8 + (unsigned)(need >> (exponent - 3) & 7);
 	}
+	uint32_t below = index->start[rung];
+	while (below < index->evidence->size_count && index->evidence->sizes[below] < need)
+		below++;
+	return below;
+}
+
+static void refused_fill(struct evidence *e, const struct sim_trace *trace,
+			 const uint32_t *slot, const struct size_index *index)
+{
 	for (size_t i = 0; i < trace->count; i++) {
-		uint64_t t = (uint64_t)trace->arrival_ns[i];
-		uint32_t below = sizes_below(e, trace->need_bytes[i]);
-		cluster_count_add(&busy, t, slot[i]);
-		/* An event of height 0 changes nothing: most needs are below most sizes. */
-		if (below > 0) {
-			cluster_count_add(&big, t, below);
+		/* Slots may come from a grid of more counts than are asked for here. */
+		uint32_t s = slot[i] <= e->count_max ? slot[i] : e->count_max + 1;
+		uint32_t below = size_index_below(index, trace->need_bytes[i]);
+		e->rejected[s - 1]++;
+		if (below > 0)
 			e->oversize[below - 1]++;
-		}
-		e->rejected[slot[i] - 1]++;
 	}
 	/* rejected[c] so far: arrivals in slot c + 1; a slot above c is rejected. */
 	for (uint32_t c = e->count_max; c-- > 0;)
 		e->rejected[c] += e->rejected[c + 1];
 	for (size_t s = e->size_count - 1; s-- > 0;)
 		e->oversize[s] += e->oversize[s + 1];
-	cluster_count_sum(&busy, e->clusters, (size_t)e->count_max + 1);
-	cluster_count_sum(&big, e->oversize_clusters, e->size_count);
-	cluster_count_release(&busy);
-	cluster_count_release(&big);
-	return 0;
 }
 
-int evidence_init(struct evidence *evidence, const struct sim_trace *trace,
-		  const struct grid *grid, const struct grid_ask *ask, struct err *err)
+/* The least threshold at which clusters are wanted: `asked`, or below it where
+ * still at most a tenth is refused (cluster_size_at() goes no further). */
+static uint32_t threshold_least(const uint64_t *refused, uint32_t asked, uint64_t requests)
 {
-	assert(grid->slot && grid->requests == trace->count);
+	while (asked > 0 && refused[asked - 1] <= requests / 10)
+		asked--;
+	return asked;
+}
+
+static void clusters_fill(struct evidence *e, const struct sim_trace *trace,
+			  const uint32_t *slot, const struct size_index *index,
+			  const struct grid_ask *ask, struct cluster_count *busy,
+			  struct cluster_count *big)
+{
+	uint32_t low = threshold_least(e->rejected, ask->counts[0] - 1, e->requests);
+	uint32_t small =
+		threshold_least(e->oversize, sizes_below(e, ask->sizes[0]), e->requests);
+	/* What is refused at no threshold that is wanted changes nothing there. */
+	for (size_t i = 0; i < trace->count; i++) {
+		uint64_t t = (uint64_t)trace->arrival_ns[i], need = trace->need_bytes[i];
+		if (slot[i] > low)
+			cluster_count_add(busy, t,
+					  slot[i] <= e->count_max ? slot[i] : e->count_max + 1);
+		if (need > e->sizes[small])
+			cluster_count_add(big, t, size_index_below(index, need));
+	}
+	cluster_count_sum(busy, e->clusters, (size_t)e->count_max + 1);
+	cluster_count_sum(big, e->oversize_clusters, e->size_count);
+	memset(e->clusters, 0, low * sizeof(*e->clusters));
+	memset(e->oversize_clusters, 0, small * sizeof(*e->oversize_clusters));
+}
+
+static int evidence_fill(struct evidence *e, const struct sim_trace *trace,
+			 const uint32_t *slot, const struct grid_ask *ask)
+{
+	struct cluster_count busy = {0}, big = {0};
+	struct size_index index;
+	int result = cluster_count_init(&busy, e->count_max + 1, e->gap_ns);
+	if (result == 0)
+		result = cluster_count_init(&big, (uint32_t)e->size_count, e->gap_ns);
+	if (result == 0) {
+		size_index_init(&index, e);
+		refused_fill(e, trace, slot, &index);
+		clusters_fill(e, trace, slot, &index, ask, &busy, &big);
+	}
+	cluster_count_release(&busy);
+	cluster_count_release(&big);
+	return result;
+}
+
+int evidence_of_slots(struct evidence *evidence, const struct sim_trace *trace,
+		      const uint32_t *slot, const struct grid_ask *ask, struct err *err)
+{
 	struct sim_load load = sim_trace_load(trace);
 	*evidence = (struct evidence){
 		.requests = trace->count,
@@ -171,12 +239,19 @@ int evidence_init(struct evidence *evidence, const struct sim_trace *trace,
 		evidence->oversize_clusters = calloc(evidence->size_count, sizeof(uint64_t));
 	}
 	if (!evidence->rejected || !evidence->clusters || !evidence->oversize ||
-	    !evidence->oversize_clusters || evidence_fill(evidence, trace, grid->slot) < 0) {
+	    !evidence->oversize_clusters || evidence_fill(evidence, trace, slot, ask) < 0) {
 		evidence_release(evidence);
 		return err_set(err, "no memory to count the clusters of %zu requests",
 			       trace->count);
 	}
 	return 0;
+}
+
+int evidence_init(struct evidence *evidence, const struct sim_trace *trace,
+		  const struct grid *grid, const struct grid_ask *ask, struct err *err)
+{
+	assert(grid->slot && grid->requests == trace->count);
+	return evidence_of_slots(evidence, trace, grid->slot, ask, err);
 }
 
 void evidence_release(struct evidence *evidence)

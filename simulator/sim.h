@@ -134,6 +134,10 @@ struct grid {
  */
 int grid_run(const struct sim_trace *trace, const struct grid_ask *ask, struct grid *grid,
 	     struct err *err);
+/* The same from slots found before, of a grid with at least the greatest count;
+ * threads, keep_slots and early_size are not looked at. */
+int grid_of_slots(const struct sim_trace *trace, const struct grid_ask *ask,
+		  const uint32_t *slot, struct grid *grid, struct err *err);
 void grid_release(struct grid *grid);
 struct grid_outcome grid_at(const struct grid *grid, size_t count_index, size_t size_index);
 struct grid_outcome grid_batch_at(const struct grid *grid, size_t batch, size_t count_index,
@@ -175,12 +179,18 @@ struct evidence {
 	uint64_t requests;
 	double gap_ns;                 /* rejections further apart than this are two clusters */
 	uint32_t count_max;            /* counts 0..count_max have entries */
-	uint64_t *rejected, *clusters; /* 503s, by count */
+	uint64_t *rejected, *clusters; /* 503s, by count; see below */
 	size_t size_count;
 	uint64_t *sizes; /* those asked for, and eight to a doubling; ascending */
 	uint64_t *oversize, *oversize_clusters; /* needs above, by size */
 };
+/* Clusters are counted for the counts (and sizes) asked for, one less than each,
+ * and below them for those that refuse at most a tenth: nothing else is used.
+ * Entries further down are 0. */
 
+/* From slots as grid_run() keeps them, in a grid with at least those counts. */
+int evidence_of_slots(struct evidence *evidence, const struct sim_trace *trace,
+		      const uint32_t *slot, const struct grid_ask *ask, struct err *err);
 /* From a grid run with keep_slots over the same trace; sizes as asked there. */
 int evidence_init(struct evidence *evidence, const struct sim_trace *trace,
 		  const struct grid *grid, const struct grid_ask *ask, struct err *err);

@@ -92,12 +92,54 @@ struct order {
 	uint32_t row;
 };
 
-static int order_compare(const void *a, const void *b)
+/* Two neighbouring runs into one; of equal arrivals the left run's come first. */
+static void runs_merge(const struct order *from, struct order *to, size_t begin, size_t middle,
+		       size_t end)
 {
-	const struct order *x = a, *y = b;
-	if (x->arrival_ns != y->arrival_ns)
-		return x->arrival_ns < y->arrival_ns ? -1 : 1;
-	return x->row < y->row ? -1 : x->row > y->row;
+	size_t a = begin, b = middle;
+	for (size_t at = begin; at < end; at++) {
+		bool left =
+			b == end || (a < middle && from[a].arrival_ns <= from[b].arrival_ns);
+		to[at] = left ? from[a++] : from[b++];
+	}
+}
+
+/* A merge sort of the runs that there are: columns made of shifted copies have a
+ * handful, and those cost a pass or two. Leaves the result in *order. */
+static int order_sort(struct order **order, size_t count)
+{
+	size_t runs = 1;
+	for (size_t i = 1; i < count; i++)
+		runs += (*order)[i].arrival_ns < (*order)[i - 1].arrival_ns;
+	size_t *bound = malloc((runs + 1) * sizeof(*bound));
+	struct order *other = malloc(count * sizeof(*other));
+	if (!bound || !other) {
+		free(bound);
+		free(other);
+		return -1;
+	}
+	size_t n = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (i == 0 || (*order)[i].arrival_ns < (*order)[i - 1].arrival_ns)
+			bound[n++] = i;
+	}
+	bound[n] = count;
+	while (n > 1) {
+		size_t merged = 0;
+		for (size_t r = 0; r < n; r += 2) {
+			size_t middle = bound[r + 1], end = r + 2 <= n ? bound[r + 2] : middle;
+			runs_merge(*order, other, bound[r], middle, end);
+			bound[merged++] = bound[r];
+		}
+		bound[merged] = count;
+		n = merged;
+		struct order *swap = *order;
+		*order = other;
+		other = swap;
+	}
+	free(bound);
+	free(other);
+	return 0;
 }
 
 static void permute(void *column, const struct order *order, size_t count, size_t width,
@@ -120,14 +162,13 @@ int sim_columns_sort(struct sim_columns *columns, size_t count, struct err *err)
 		return 0;
 	struct order *order = malloc(count * sizeof(*order));
 	void *scratch = malloc(count * sizeof(uint64_t));
-	if (!order || !scratch) {
+	for (size_t i = 0; order && i < count; i++)
+		order[i] = (struct order){columns->arrival_ns[i], (uint32_t)i};
+	if (!order || !scratch || order_sort(&order, count) < 0) {
 		free(order);
 		free(scratch);
 		return err_set(err, "no memory to sort %zu requests", count);
 	}
-	for (size_t i = 0; i < count; i++)
-		order[i] = (struct order){columns->arrival_ns[i], (uint32_t)i};
-	qsort(order, count, sizeof(*order), order_compare);
 	permute(columns->arrival_ns, order, count, sizeof(int64_t), scratch);
 	permute(columns->service_ns, order, count, sizeof(int64_t), scratch);
 	permute(columns->need_bytes, order, count, sizeof(uint64_t), scratch);

@@ -226,6 +226,46 @@ static void test_grid__results_do_not_depend_on_threads_or_kernel(void **state)
 	assert_true(repaired); /* or the joining of segments was never tried */
 }
 
+static void test_grid__from_slots_found_before_is_the_same(void **state)
+{
+	(void)state;
+	struct random random = {99};
+	for (int round = 0; round < 200; round++) {
+		struct sim_columns columns;
+		struct err err;
+		random_trace(&random, (enum shape)(round % SHAPES),
+			     1 + random_below(&random, 2000), &columns, 1);
+		const uint64_t sizes[] = {500, 1000, 3000};
+		const uint32_t counts[] = {1, 2, 5, 9}, more = 40;
+		struct grid_ask all = {.sizes = sizes,
+				       .size_count = 3,
+				       .counts = &more,
+				       .count_count = 1,
+				       .keep_slots = true};
+		struct grid_ask ask = {.sizes = sizes,
+				       .size_count = 3,
+				       .counts = counts,
+				       .count_count = 4,
+				       .batches = 7};
+		struct grid slots, grid, again;
+		assert_int_equal(grid_run(&columns.trace, &all, &slots, &err), 0);
+		assert_int_equal(grid_run(&columns.trace, &ask, &grid, &err), 0);
+		assert_int_equal(grid_of_slots(&columns.trace, &ask, slots.slot, &again, &err),
+				 0);
+		assert_int_equal(again.batches, grid.batches);
+		assert_int_equal(again.requests, grid.requests);
+		size_t cells = grid.batches * 4;
+		assert_memory_equal(again.offered, grid.offered,
+				    grid.batches * sizeof(uint64_t));
+		assert_memory_equal(again.accepted, grid.accepted, cells * sizeof(uint64_t));
+		assert_memory_equal(again.served, grid.served, cells * 3 * sizeof(uint64_t));
+		grid_release(&slots);
+		grid_release(&grid);
+		grid_release(&again);
+		sim_columns_release(&columns);
+	}
+}
+
 /* What machines do with slices, in one process: a chain of states, then a sum. */
 static void test_grid__slices_joined_from_left_to_right_are_one_run(void **state)
 {
@@ -379,6 +419,7 @@ int main(void)
 		cmocka_unit_test(test_grid__all_oversize_are_500_or_503),
 		cmocka_unit_test(test_grid__many_slots_are_the_lowest_free_ones),
 		cmocka_unit_test(test_grid__results_do_not_depend_on_threads_or_kernel),
+		cmocka_unit_test(test_grid__from_slots_found_before_is_the_same),
 		cmocka_unit_test(test_grid__slices_joined_from_left_to_right_are_one_run),
 		cmocka_unit_test(test_grid__a_long_run_in_segments_equals_a_plain_loop),
 		cmocka_unit_test(test_grid__impossible_questions_are_refused),
