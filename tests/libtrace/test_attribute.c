@@ -900,8 +900,7 @@ static void test_attribute__a_process_that_cannot_be_is_not_believed(void **stat
 	assert_false(totals.out_of_memory);
 }
 
-static void test_attribute__a_process_that_cannot_be_is_not_believed(
-	void **state) static void test_attribute__random_events_do_no_harm(void **state)
+static void test_attribute__random_events_do_no_harm(void **state)
 {
 	(void)state;
 	static const char *const texts[] = {"GET /1 HTTP/1.1\r\n\r\n",
@@ -984,6 +983,7 @@ int main(void)
 		MODEL(an_unknown_socket_that_reads_a_request_is_adopted),
 		MODEL(dropped_events_mark_who_was_in_flight),
 		MODEL(connections_can_be_the_requests),
+		MODEL(a_process_that_cannot_be_is_not_believed),
 		MODEL(random_events_do_no_harm),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
