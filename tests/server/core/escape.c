@@ -7,7 +7,7 @@
 
 static char *cached; /* of the first request that asked */
 static __thread char *volatile of_thread;
-static char **outside; /* outlives requests by right; what it points to does not */
+static char **volatile outside; /* outlives requests by right; what it points to does not */
 
 int pail_handle(struct pail_request *r)
 {
