@@ -156,6 +156,18 @@ static int call_line(Dwarf_Die *die)
 		       : 0;
 }
 
+/* The entries that the address lies in, innermost first: each inlined call in
+ * what it was inlined into, and not in where it was written. */
+static int find_scopes(Dwarf_Die *unit, Dwarf_Addr address, Dwarf_Die **scopes)
+{
+	Dwarf_Die *written = NULL;
+	int count = dwarf_getscopes(unit, address, &written);
+	if (count > 0)
+		count = dwarf_getscopes_die(&written[0], scopes);
+	free(written);
+	return count;
+}
+
 int symbols_find(struct symbols *s, uint64_t address, symbols_found *found, void *context)
 {
 	const char *file = "";
@@ -171,7 +183,7 @@ int symbols_find(struct symbols *s, uint64_t address, symbols_found *found, void
 		dwfl_module_addrinfo(s->module, address, &offset, &symbol, NULL, NULL, NULL);
 	Dwarf_Addr bias;
 	Dwarf_Die *unit = dwfl_module_addrdie(s->module, address, &bias), *scopes = NULL;
-	int count = unit ? dwarf_getscopes(unit, address - bias, &scopes) : 0;
+	int count = unit ? find_scopes(unit, address - bias, &scopes) : 0;
 	for (int i = 0; i < count; i++) {
 		int tag = dwarf_tag(&scopes[i]);
 		if (tag != DW_TAG_inlined_subroutine && tag != DW_TAG_subprogram)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "libtrace/shim/attach.h"
+#include "libtrace/shim/depth.h"
 #include "libtrace/shim/stack.h"
 
 __thread struct writer writer;
@@ -352,8 +353,10 @@ void write_long(enum event_kind kind, unsigned flags, uint64_t value, int64_t a,
 		const void *payload, size_t payload_bytes)
 {
 	struct writer *w = &writer;
-	uint64_t ticks = writer_ticks();
 
+	if (UNLIKELY(region_mode & REGION_PAINT) && !w->depth)
+		depth_event(kind);
+	uint64_t ticks = writer_ticks();
 	writer_touch(w);
 	uint64_t *event = writer_begin(w, event_long_bytes(payload_bytes));
 	if (!event)
