@@ -608,10 +608,17 @@ int planner_plan(const struct planner_ask *ask, const struct planner_result *res
 	}
 	size_t routes = ask->trace->route && names ? ask->trace->route_count : 0;
 	uint32_t usual = default_class(result, routes);
+	uint64_t rest_stack_bytes = 0;
 	for (size_t r = 0; r < routes; r++) {
-		if (is_rest(names[r]) && result->class_of_route[r] > usual)
+		if (!is_rest(names[r]))
+			continue;
+		if (result->class_of_route[r] > usual)
 			usual = result->class_of_route[r];
+		if (ask->stack_bytes && ask->stack_bytes[r] > rest_stack_bytes)
+			rest_stack_bytes = ask->stack_bytes[r];
 	}
+	if (rest_stack_bytes <= plan->stack_bytes)
+		rest_stack_bytes = 0;
 	for (size_t r = 0; r < routes; r++) {
 		uint64_t stack = ask->stack_bytes ? ask->stack_bytes[r] : 0;
 		bool big = stack > plan->stack_bytes;
@@ -627,9 +634,10 @@ int planner_plan(const struct planner_ask *ask, const struct planner_result *res
 			     err) < 0)
 			return -1;
 	}
-	if (result->class_count > 1) {
+	if (result->class_count > 1 || rest_stack_bytes) {
 		struct plan_route *route = &plan->route[plan->route_count++];
-		*route = (struct plan_route){.class_index = usual};
+		*route = (struct plan_route){.class_index = usual,
+					     .stack_bytes = rest_stack_bytes};
 		snprintf(route->pattern, sizeof(route->pattern), "*");
 	}
 	return limits_check(plan, err);

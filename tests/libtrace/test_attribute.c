@@ -885,7 +885,6 @@ static void test_attribute__connections_can_be_the_requests(void **state)
 	assert_string_equal(rows[0].route, "connection");
 }
 
-/* Nonsense of every kind must neither crash nor leak (run under ASan). */
 /* Serials lie in memory that the program can overwrite. */
 static void test_attribute__a_process_that_cannot_be_is_not_believed(void **state)
 {
@@ -900,6 +899,7 @@ static void test_attribute__a_process_that_cannot_be_is_not_believed(void **stat
 	assert_false(totals.out_of_memory);
 }
 
+/* Nonsense of every kind must neither crash nor leak (run under ASan). */
 static void test_attribute__random_events_do_no_harm(void **state)
 {
 	(void)state;
