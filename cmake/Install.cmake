@@ -14,7 +14,7 @@ foreach(page ${manual})
 	string(REGEX MATCH "[1-8]$" section ${page})
 	install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
 endforeach()
-install(FILES LICENSE README.md CHANGELOG.md docs/ARCHITECTURE.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES LICENSE README.md CHANGELOG.md docs/ARCHITECTURE.md docs/attribution.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # Marks for interpreters, to be loaded by them (docs/attribution.md).
 install(DIRECTORY adapters DESTINATION ${CMAKE_INSTALL_DATADIR}/pail FILES_MATCHING
