@@ -16,7 +16,7 @@ enum { FILE_BYTES_MAX = 1 << 20, LINE_MAX_BYTES = 190, SECTIONS_MAX = 352, KEYS_
 
 /* -- the keys -------------------------------------------------------------- */
 
-enum value_kind { SIZE, TIME, COUNT, TEXT, YES_NO, POLICY, CLASS_NAME };
+enum value_kind { SIZE, TIME, COUNT, TEXT, YES_NO, POLICY, ISOLATION, CLASS_NAME };
 
 struct key {
 	const char *name;
@@ -49,6 +49,9 @@ static const struct key server_keys[] = {
 	PLAN_KEY("image", SIZE, image_bytes),
 	PLAN_KEY("system", SIZE, system_bytes),
 	PLAN_KEY("policy", POLICY, policy),
+	PLAN_KEY("isolation", ISOLATION, isolation),
+	PLAN_KEY("mlock", YES_NO, mlock),
+	PLAN_KEY("overlap", YES_NO, overlap),
 	{0},
 };
 static const struct key stack_keys[] = {
@@ -303,6 +306,13 @@ static int parse_value(const struct key *key, struct str text, void *base, struc
 		if (*(bool *)field || str_equal(text, STR("no")))
 			return 0;
 		return err_set(err, "'%.*s' is neither yes nor no", STR_ARG(text));
+	case ISOLATION:
+		*(enum plan_isolation *)(void *)field = str_equal(text, STR("pkeys"))
+								? PLAN_ISOLATION_PKEYS
+								: PLAN_ISOLATION_NONE;
+		if (str_equal(text, STR("pkeys")) || str_equal(text, STR("none")))
+			return 0;
+		return err_set(err, "'%.*s' is neither none nor pkeys", STR_ARG(text));
 	case POLICY:
 		if (arena_policy_parse(text.bytes, (enum arena_policy *)(void *)field) == 0)
 			return 0;
@@ -342,7 +352,7 @@ static void set_on_oom(struct reader *reader, const char *name, const char *valu
 
 static void unknown_key(struct reader *reader, const struct key *keys, const char *name)
 {
-	char known[256] = "";
+	char known[320] = "";
 	for (size_t i = 0; keys[i].name; i++) {
 		size_t length = strlen(known);
 		snprintf(known + length, sizeof(known) - length, "%s%s", i ? ", " : "",
@@ -621,6 +631,10 @@ static const char *value_text(const struct key *key, const void *base,
 		return text;
 	case TEXT: return (const char *)field;
 	case YES_NO: return *(const bool *)field ? "yes" : "no";
+	case ISOLATION:
+		return *(const enum plan_isolation *)(const void *)field == PLAN_ISOLATION_PKEYS
+			       ? "pkeys"
+			       : "none";
 	case POLICY: return arena_policy_name(*(const enum arena_policy *)(const void *)field);
 	case CLASS_NAME: break;
 	}

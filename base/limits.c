@@ -143,6 +143,23 @@ static void add_connections(struct sum *sum, const struct plan *plan)
 	name_term(term, "socket buffers", "%u connections x 2 x (%s rcvbuf + %s sndbuf)",
 		  plan->connections, exact(plan->rcvbuf_bytes, a),
 		  exact(plan->sndbuf_bytes, b));
+	term = add(sum, plan->connections, LIMITS_KERNEL_CONNECTION_BYTES);
+	name_term(term, "kernel's own", "%u connections x %s of sockets, files, timers",
+		  plan->connections, exact(LIMITS_KERNEL_CONNECTION_BYTES, a));
+}
+
+/* Eight bytes for each page of address space, guard zones included: at most
+ * one stack with its guard for each bucket, big stack and worker. */
+static void add_page_tables(struct sum *sum, const struct plan *plan)
+{
+	uint64_t stacks = plan->big_stack_count + (uint64_t)plan->threads * 2;
+	for (uint32_t i = 0; i < plan->class_count; i++)
+		stacks += plan->class[i].count;
+	uint64_t user_bytes = sum->total_bytes, space_bytes;
+	sum->overflow |= __builtin_add_overflow(user_bytes, stacks * LIMITS_GUARD_BYTES,
+						&space_bytes);
+	name_term(add(sum, 1, LIMITS_PAGE_TABLES_LEAST_BYTES + space_bytes / 512), "page tables",
+		  "8 bytes for each page, and those of guard zones");
 }
 
 static void add_all(struct sum *sum, const struct plan *plan)
@@ -160,6 +177,10 @@ static void add_all(struct sum *sum, const struct plan *plan)
 	name_term(term, "worker threads", "%u x %s", plan->threads,
 		  exact(LIMITS_THREAD_BYTES, a));
 	name_term(add(sum, 1, plan->image_bytes), "text, data and libraries", "allowance");
+	add_page_tables(sum, plan);
+	if (plan->overlap)
+		name_term(add(sum, 1, sum->total_bytes), "successor",
+			  "overlap: all of it once more, while a process that failed drains");
 }
 
 void limits_bound(const struct plan *plan, struct bound *bound)
@@ -274,13 +295,13 @@ static int check_server(const struct plan *plan, struct limits_place *place, str
 		uint64_t value, low, high;
 		enum range_kind kind;
 	} range[] = {
-		{"threads", plan->threads, 1, 1024, NUMBER},
+		{"threads", plan->threads, 1, LIMITS_THREADS_MAX, NUMBER},
 		{"connections", plan->connections, 1, 1 << 24, NUMBER},
 		/* The kernel's least: SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF are about 2304,
 		 * and it silently raises what is below. */
 		{"rcvbuf", plan->rcvbuf_bytes, 2304, 1 << 30, BYTES},
 		{"sndbuf", plan->sndbuf_bytes, 2304, 1 << 30, BYTES},
-		{"head", plan->head_bytes, 256, 1 << 24, BYTES},
+		{"head", plan->head_bytes, LIMITS_HEAD_LEAST_BYTES, 1 << 24, BYTES},
 		{"body", plan->body_bytes_max, 0, SIZE_MOST, BYTES},
 		{"image", plan->image_bytes, MIB, SIZE_MOST, PAGES},
 		{"system", plan->system_bytes, 64 * KIB, SIZE_MOST, PAGES},

@@ -5,8 +5,9 @@
  *
  *   bound = sum over classes of count x (arena + stack + meta)
  *         + big stacks + header buffers + connection table
- *         + connections x 2 x (rcvbuf + sndbuf)
+ *         + connections x (2 x (rcvbuf + sndbuf) + the kernel's own)
  *         + system region + worker threads + text, data and libraries
+ *         + page tables
  *
  * A plan holds every number that takes part. The factor 2 on socket buffers is
  * the kernel's: it doubles SO_RCVBUF and SO_SNDBUF for its own overhead
@@ -31,6 +32,8 @@ enum {
 	LIMITS_LIBRARIES_MAX = 64,
 	LIMITS_TERMS_MAX = LIMITS_CLASSES_MAX + 16,
 	LIMITS_PAGE_BYTES = 4096,
+	LIMITS_THREADS_MAX = 256,
+	LIMITS_HEAD_LEAST_BYTES = 4096, /* its field table is in the same buffer */
 };
 
 struct plan_class {
@@ -52,6 +55,8 @@ struct plan_on_oom {
 	bool unwind;                   /* false: malloc gives NULL */
 };
 
+enum plan_isolation { PLAN_ISOLATION_NONE, PLAN_ISOLATION_PKEYS };
+
 struct plan {
 	/* [server] */
 	char listen[128]; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
@@ -69,6 +74,9 @@ struct plan {
 	uint64_t image_bytes;      /* allowance for text, data and libraries */
 	uint64_t system_bytes;     /* the region that malloc outside a request uses */
 	enum arena_policy policy;
+	enum plan_isolation isolation; /* of buckets from each other */
+	bool mlock;                    /* nothing of the region is ever swapped out */
+	bool overlap;                  /* a new process may serve while a failed one drains */
 	/* [stack] */
 	uint64_t stack_bytes, big_stack_bytes;
 	uint32_t big_stack_count;
@@ -133,6 +141,11 @@ uint64_t limits_bound_bytes(const struct plan *plan);
 enum {
 	LIMITS_BUCKET_META_BYTES = 16384, /* request state, output buffer, saved context */
 	LIMITS_CONNECTION_BYTES = 512,    /* one slot of the connection table */
+	/* struct sock, file, inode, dentry, epoll item and timer of one connection:
+	 * 6.1 KiB of slab measured with 1024, rounded up */
+	LIMITS_KERNEL_CONNECTION_BYTES = 8192,
+	LIMITS_GUARD_BYTES = 1 << 20, /* PROT_NONE below each stack: no memory but its tables */
+	LIMITS_PAGE_TABLES_LEAST_BYTES = 256 << 10, /* of the image and the upper levels */
 	LIMITS_THREAD_BYTES = 1 << 20,    /* a worker's own stacks, epoll events, rings */
 };
 

@@ -8,6 +8,7 @@
 #include "server/libc_lock.h"
 #include "server/loop.h"
 #include "server/malloc.h"
+#include "server/pkeys.h"
 #include "server/registers.h"
 #include "server/request.h"
 
@@ -66,6 +67,7 @@ static struct pail_request *leavable(void)
 
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
+	pkeys_all();
 	struct pail_request *r = leavable();
 	uintptr_t pc = registers_pc(context);
 	libc_lock_walk_failed();
@@ -80,6 +82,8 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 		fail_stop(signal, pc, "a fault in the dynamic loader");
 	if (escapes_describe(info->si_addr, r->detail, sizeof(r->detail)))
 		cause = "escape";
+	else if (info->si_code == SEGV_PKUERR && signal == SIGSEGV)
+		snprintf(r->detail, sizeof(r->detail), "in another bucket");
 	request_note(r, cause, 500);
 	asan_forget(r->bucket->stack, r->bucket->stack_bytes);
 	context_abandon(context, r);
@@ -127,6 +131,7 @@ static void on_tick(int signal, siginfo_t *info, void *context)
 
 	(void)signal;
 	(void)info;
+	pkeys_all();
 	if (!r || r->stage >= REQUEST_CLOSE || !core.plan.cpu_deadline_ns)
 		return;
 	r->cpu_ticks++;
@@ -138,6 +143,7 @@ static void on_step(int signal, siginfo_t *info, void *context)
 {
 	struct pail_request *r = leavable();
 
+	pkeys_all();
 	if (!this_worker || !this_worker->stepping) {
 		if (!r || info->si_code <= 0)
 			fail_stop(signal, registers_pc(context), "a trap outside a handler");
@@ -172,6 +178,7 @@ static void on_watch(int signal, siginfo_t *info, void *context)
 
 	(void)signal;
 	(void)info;
+	pkeys_all();
 	if (!r || r->stage >= REQUEST_CLOSE ||
 	    loop_now_ns() - watched_since(worker) < core.plan.wall_deadline_ns)
 		return;

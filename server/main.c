@@ -14,6 +14,7 @@
 #include "server/listen.h"
 #include "server/loop.h"
 #include "server/malloc.h"
+#include "server/pkeys.h"
 #include "server/seal.h"
 
 #include <errno.h>
@@ -270,6 +271,8 @@ static int core_open(const struct options *options, struct err *err)
 		if (worker_init(core.worker[i], i, err) < 0)
 			return -1;
 	}
+	if (core.plan.isolation == PLAN_ISOLATION_PKEYS && pkeys_open(err) < 0)
+		return -1;
 	libc_lock_open();
 	if (options->escapes && escapes_open(err) < 0)
 		return -1;
@@ -463,8 +466,9 @@ static int serve(const struct options *options)
 	core.listen_fd = listen_open(&core.plan, name, &port, &err);
 	if (core.listen_fd < 0)
 		return complain(&err);
-	int is_child =
-		options->alone ? 1 : supervise(false, &core.supervised, &exit_code, &err);
+	int is_child = options->alone ? 1
+				      : supervise(core.plan.overlap, &core.supervised,
+						  &exit_code, &err);
 	if (is_child < 0)
 		return complain(&err);
 	if (!is_child)

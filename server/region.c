@@ -79,6 +79,10 @@ static int region_touch(struct region *region, size_t offset, size_t bytes)
 		for (size_t i = 0; i < bytes; i += LIMITS_PAGE_BYTES)
 			*(volatile unsigned char *)(from + i) = 0;
 	}
+	if (region->plan->mlock && mlock(from, bytes) < 0) {
+		region->lock_failed = true;
+		return -1;
+	}
 	region->touched_bytes += bytes;
 	return 0;
 }
@@ -137,10 +141,14 @@ int region_open(struct region *region, const struct plan *plan, struct err *err)
 	 * not count; and one fault per page at start is cheap. */
 	madvise(base, region->span_bytes, MADV_NOHUGEPAGE);
 	if (region_touch_all(region) < 0) {
-		err_errno(err,
-			  "can't get the %zu bytes that the plan needs (fewer or smaller "
-			  "buckets, or a larger vm.max_map_count)",
-			  region->touched_bytes);
+		err_errno(
+			err,
+			region->lock_failed
+				? "[server] mlock: can't lock the plan's memory after %zu bytes "
+				  "(raise ulimit -l, or give the capability IPC_LOCK)"
+				: "can't get the %zu bytes that the plan needs (fewer or smaller "
+				  "buckets, or a larger vm.max_map_count)",
+			region->touched_bytes);
 		munmap(base, region->span_bytes);
 		return -1;
 	}

@@ -46,6 +46,7 @@ struct region {
 	unsigned char *base;
 	size_t span_bytes;    /* of address space */
 	size_t touched_bytes; /* of memory: the bound without sockets and image */
+	bool lock_failed;     /* [server] mlock */
 	const struct plan *plan;
 	uint32_t bucket_count;
 	uint32_t class_first[LIMITS_CLASSES_MAX]; /* index of the class's first bucket */

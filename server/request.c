@@ -9,6 +9,7 @@
 #include "server/loop.h"
 #include "server/malloc.h"
 #include "server/output.h"
+#include "server/pkeys.h"
 #include "server/stack.h"
 #include "server/switch.h"
 
@@ -196,10 +197,12 @@ static void request_before(struct pail_request *r)
 	atomic_store_explicit(&worker->resumed_ns, loop_now_ns(), memory_order_relaxed);
 	worker->running = r;
 	malloc_switch(r, &r->bucket->arena);
+	pkeys_of(r->bucket->index);
 }
 
 static bool request_after(struct worker *worker, struct pail_request *r)
 {
+	pkeys_all();
 	malloc_switch(NULL, NULL);
 	worker->running = NULL;
 	atomic_store_explicit(&worker->resumed_ns, 0, memory_order_relaxed);

@@ -148,6 +148,20 @@ class Failures(unittest.TestCase):
         self.assertEqual(server.process.wait(5), -signal.SIGSEGV)
 
 
+    def test_with_overlap_the_next_serves_while_the_last_drains(self):
+        conf = CONF.format(threads=2).replace("[server]", "[server]\noverlap = yes", 1)
+        with Server("broken", conf) as server:
+            other, victim = on_worker(server, 1), on_worker(server, 0)
+            other.send(other.request("GET", "/sleep?1500"))
+            time.sleep(0.05)
+            victim.send(victim.request("GET", "/in-core"))
+            time.sleep(0.5)
+            begin = time.monotonic()
+            self.assertEqual(server.get("/worker").status, 200)
+            self.assertLess(time.monotonic() - begin, 0.5)
+            self.assertEqual(other.read().body, b"slept on 1\n")
+
+
 class Signals(unittest.TestCase):
     def test_signals_reach_the_process_once(self):
         # As a terminal does: to the whole group.
