@@ -24,7 +24,7 @@ TRACE_OPS, ADAPTERS, VICTIM = map(os.path.abspath, sys.argv[2:5])
 NAME = sys.argv[5]
 # Models of tests/victims/models.c, and what they must be recorded with.
 MODELS = {"thread": [], "fork": [], "epoll": [], "deferred": [], "writes": [], "frees": ["--handoff=condvar"],
-          "silent": ["--handoff=condvar"]}
+          "silent": ["--handoff=condvar"], "marked": [], "followed": []}
 CONNECTIONS, SHARE, BLOCKS, TAG = 16, 12, 6, 7000000
 
 COMMON = """

@@ -13,7 +13,12 @@
  *			loop answers
  *	silent		a loop reads, workers handle, the loop answers; a worker does
  *			nothing else that shows for whom it works
+ *	marked		a loop that interleaves the handling of all that it has read, and
+ *			says by pail/mark.h for whom it works
+ *	followed	the same, naming the connection and not the request
  */
+#include <pail/mark.h>
+
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -165,6 +170,43 @@ static void watch(int epfd, int fd)
 	epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event);
 }
 
+/* What a scheduler of coroutines says before it resumes one, and after. */
+static void resume(const struct job *job)
+{
+	if (is("marked"))
+		PAIL_MARK_BEGIN(1 + job->k, job->fd, "GET marked");
+	else
+		PAIL_MARK_BEGIN(0, job->fd, NULL);
+}
+
+static void suspend(void)
+{
+	PAIL_MARK_BEGIN(0, -1, NULL);
+}
+
+/* All of them a step at a time. */
+static void interleave(struct job **all, size_t count)
+{
+	static void *more[3][1024];
+	for (int step = 0; step < 3; step++)
+		for (size_t i = 0; i < count; i++) {
+			resume(all[i]);
+			more[step][i] = block(all[i]->k);
+			suspend();
+		}
+	for (size_t i = 0; i < count; i++) {
+		unsigned long k = all[i]->k;
+		resume(all[i]);
+		for (int step = 0; step < 3; step++)
+			free(more[step][i]);
+		answer(all[i]);
+		if (is("marked"))
+			PAIL_MARK_END(1 + k);
+		else
+			suspend();
+	}
+}
+
 static void ready(int fd)
 {
 	static struct job *deferred[1024];
@@ -175,7 +217,9 @@ static void ready(int fd)
 		(void)!read(wake, &n, sizeof(n));
 		while ((job = pop(&done, false)))
 			answer(job);
-		for (size_t i = 0; i < count; i++) {
+		if (is("marked") || is("followed"))
+			interleave(deferred, count);
+		for (size_t i = 0; is("deferred") && i < count; i++) {
 			handle(deferred[i]);
 			answer(deferred[i]);
 		}
@@ -187,7 +231,7 @@ static void ready(int fd)
 	} else if (is("epoll")) {
 		handle(job);
 		answer(job);
-	} else if (is("deferred")) {
+	} else if (is("deferred") || is("marked") || is("followed")) {
 		uint64_t one = 1;
 		deferred[count++] = job;
 		(void)!write(wake, &one, sizeof(one));
