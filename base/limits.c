@@ -156,10 +156,10 @@ static void add_page_tables(struct sum *sum, const struct plan *plan)
 	for (uint32_t i = 0; i < plan->class_count; i++)
 		stacks += plan->class[i].count;
 	uint64_t user_bytes = sum->total_bytes, space_bytes;
-	sum->overflow |= __builtin_add_overflow(user_bytes, stacks * LIMITS_GUARD_BYTES,
-						&space_bytes);
-	name_term(add(sum, 1, LIMITS_PAGE_TABLES_LEAST_BYTES + space_bytes / 512), "page tables",
-		  "8 bytes for each page, and those of guard zones");
+	sum->overflow |=
+		__builtin_add_overflow(user_bytes, stacks * LIMITS_GUARD_BYTES, &space_bytes);
+	name_term(add(sum, 1, LIMITS_PAGE_TABLES_LEAST_BYTES + space_bytes / 512),
+		  "page tables", "8 bytes for each page, and those of guard zones");
 }
 
 static void add_all(struct sum *sum, const struct plan *plan)
@@ -350,7 +350,6 @@ static int check_stacks(const struct plan *plan, struct limits_place *place, str
 
 static int check_classes(const struct plan *plan, struct limits_place *place, struct err *err)
 {
-	uint64_t buckets = 0;
 	if (plan->class_count == 0 || plan->class_count > LIMITS_CLASSES_MAX)
 		REFUSE("bucket", "size", "there are %u classes of buckets; give 1 to %d",
 		       plan->class_count, LIMITS_CLASSES_MAX);
@@ -374,13 +373,13 @@ static int check_classes(const struct plan *plan, struct limits_place *place, st
 			return -1;
 		if (i > 0 && class->size_bytes < plan->class[i - 1].size_bytes)
 			REFUSE(section, "size", "the classes are not in order of size");
-		buckets += class->count;
+		/* Threads share nothing: each has buckets of every class. */
+		if (class->count < plan->threads)
+			REFUSE("server", "threads",
+			       "%u threads are more than the %u buckets of '%s'; lower it or "
+			       "raise the bucket's count",
+			       plan->threads, class->count, class->name);
 	}
-	if (plan->threads > buckets)
-		REFUSE("server", "threads",
-		       "%u threads are more than the %" PRIu64
-		       " buckets; lower it or raise a bucket's count",
-		       plan->threads, buckets);
 	return 0;
 }
 

@@ -146,7 +146,7 @@ enum {
 	LIMITS_KERNEL_CONNECTION_BYTES = 8192,
 	LIMITS_GUARD_BYTES = 1 << 20, /* PROT_NONE below each stack: no memory but its tables */
 	LIMITS_PAGE_TABLES_LEAST_BYTES = 256 << 10, /* of the image and the upper levels */
-	LIMITS_THREAD_BYTES = 1 << 20,    /* a worker's own stacks, epoll events, rings */
+	LIMITS_THREAD_BYTES = 1 << 20, /* a worker's own stacks, epoll events, rings */
 };
 
 #endif

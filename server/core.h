@@ -16,7 +16,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-enum { CORE_THREADS_MAX = 256 };
+enum { CORE_THREADS_MAX = LIMITS_THREADS_MAX };
 
 struct worker;
 

@@ -372,12 +372,7 @@ static int worker_buckets_init(struct worker *worker, struct err *err)
 			pool_give(&worker->pool[i], bucket);
 			worker->pool[i].count++;
 		}
-		if (worker->pool[i].count == 0)
-			return err_set(err,
-				       "[bucket %s] count: %u buckets can't be shared by %u "
-				       "threads; give at least one to each",
-				       plan->class[i].name, plan->class[i].count,
-				       plan->threads);
+		assert(worker->pool[i].count > 0); /* limits_check() */
 	}
 	for (uint32_t i = worker->index; i < plan->big_stack_count; i += plan->threads) {
 		struct big_stacks *stacks = &worker->big_stacks;
@@ -416,7 +411,11 @@ int worker_start(struct worker *worker, struct err *err)
 	pthread_attr_t attributes;
 
 	pthread_attr_init(&attributes);
+#ifdef __SANITIZE_THREAD__
+	(void)low; /* its thread-local storage alone is larger */
+#else
 	pthread_attr_setstack(&attributes, low, LOOP_STACK_BYTES);
+#endif
 	errno = pthread_create(&worker->thread, &attributes, worker_main, worker);
 	pthread_attr_destroy(&attributes);
 	if (errno != 0)

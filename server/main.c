@@ -28,7 +28,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { EXIT_BAD_USAGE = 2, EXIT_BAD_INPUT = 3, HEAD_BYTES_MIN = 4096 };
+enum { EXIT_BAD_USAGE = 2, EXIT_BAD_INPUT = 3 };
 static const uint64_t DRAIN_NS = UINT64_C(30000000000);
 
 struct options {
@@ -106,14 +106,6 @@ static int plan_read(struct plan *plan, const struct options *options, struct er
 			return err_prefix(err, "--listen");
 		}
 	}
-	if (plan->head_bytes < HEAD_BYTES_MIN)
-		return err_set(err,
-			       "[server] head: %" PRIu64
-			       " bytes are too few for a request's head "
-			       "and its table of fields; give %d or more",
-			       plan->head_bytes, HEAD_BYTES_MIN);
-	if (plan->threads > CORE_THREADS_MAX)
-		return err_set(err, "[server] threads: more than %d", CORE_THREADS_MAX);
 	return 0;
 }
 

@@ -35,7 +35,7 @@
 #include <stdint.h>
 
 enum {
-	REGION_GUARD_BYTES = 1 << 20,
+	REGION_GUARD_BYTES = LIMITS_GUARD_BYTES,
 	REGION_SIGNAL_STACK_BYTES = 64 << 10,
 	/* The rest of a thread's share; less a little, for what rounding other
 	 * pieces up to pages takes. */

@@ -118,7 +118,7 @@ static void test_conf__errors_name_file_line_and_key(void **state)
 		{"[server]\npolicy = best\n",
 		 "pail.conf:2: [server] policy: 'best' is neither reuse nor bump"},
 		{"[server]\nthreads = 17\n",
-		 "pail.conf:2: [server] threads: 17 threads are more than the 16 buckets"},
+		 "pail.conf:2: [server] threads: 17 threads are more than the 16 buckets of 'main'"},
 		{"[bucket main]\ncount = 2\nsize = 100\n",
 		 "pail.conf:3: [bucket main] size: 100 is impossible; give 4K to "},
 		{"[route /x]\nbucket = nowhere\n",
@@ -222,7 +222,7 @@ static void random_plan(void)
 	plan.threads = (uint32_t)upto(1, 4);
 	plan.rcvbuf_bytes = upto(2304, 1 << 20);
 	plan.sndbuf_bytes = upto(0, 1) ? 65536 : upto(2304, 1 << 20);
-	plan.head_bytes = upto(256, 1 << 16);
+	plan.head_bytes = upto(LIMITS_HEAD_LEAST_BYTES, 1 << 16);
 	plan.body_bytes_max = upto(0, 3) ? 0 : upto(1, 1 << 30);
 	plan.queue = (uint32_t)upto(0, 100);
 	plan.wait_ns = upto(0, 3) ? upto(0, 100) * 10000000 : upto(0, UINT64_C(1) << 40);

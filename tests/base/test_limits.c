@@ -89,7 +89,10 @@ static void test_limits__each_term_is_what_it_says(void **state)
 	assert_int_equal(term(&bound, "system region")->bytes, plan.system_bytes);
 	assert_int_equal(term(&bound, "worker threads")->bytes, LIMITS_THREAD_BYTES);
 	assert_int_equal(term(&bound, "text, data and libraries")->bytes, plan.image_bytes);
-	assert_int_equal(bound.term_count, 8);
+	assert_int_equal(term(&bound, "kernel's own")->bytes,
+			 100 * LIMITS_KERNEL_CONNECTION_BYTES);
+	assert_true(term(&bound, "page tables")->bytes > bound.total_bytes / 600);
+	assert_int_equal(bound.term_count, 10);
 }
 
 static void test_limits__every_number_moves_the_bound_up(void **state)
@@ -176,8 +179,9 @@ static void test_limits__impossible_numbers_name_section_and_key(void **state)
 		{"[server] listen: '127.0.0.1:99999'", listen_port},
 		{"[server] listen:", listen_ipv6},
 		{"[server] admin:", admin_blank},
-		{"[server] threads: 0 is impossible; give 1 to 1024", no_threads},
-		{"[server] threads: 17 threads are more than the 16 buckets", many_threads},
+		{"[server] threads: 0 is impossible; give 1 to 256", no_threads},
+		{"[server] threads: 17 threads are more than the 16 buckets of 'main'",
+		 many_threads},
 		{"[server] connections:", no_connections},
 		{"[server] rcvbuf:", small_rcvbuf},
 		{"[server] sndbuf:", small_sndbuf},
