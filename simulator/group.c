@@ -308,7 +308,10 @@ static int options_make(struct group *group, double confidence, struct err *err)
 			*o = (struct option){.count_index = c, .size_index = s};
 			uint64_t each =
 				group->size[s] + group->stack_bytes + LIMITS_BUCKET_META_BYTES;
-			n += !__builtin_mul_overflow(each, group->count[c], &o->bytes);
+			each += (each + LIMITS_GUARD_BYTES) / 512; /* its page tables */
+			/* Sums of classes are not to overflow either. */
+			n += !__builtin_mul_overflow(each, group->count[c], &o->bytes) &&
+			     o->bytes < UINT64_MAX / 256;
 		}
 	}
 	qsort(group->option, n, sizeof(*group->option), by_bytes);

@@ -33,7 +33,7 @@ struct group {
 
 struct option {
 	uint32_t count_index, size_index;
-	uint64_t bytes; /* count x (size + stack + meta) */
+	uint64_t bytes; /* count x (size + stack + meta), with page tables */
 	struct rate rate;
 	double rejected, above; /* requests: the estimate, and its upper end less it */
 };

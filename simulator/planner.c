@@ -38,7 +38,7 @@ struct planner {
 	uint32_t *group_of; /* by route */
 	uint32_t groups;
 	struct group *run[GROUPS_TRIED][GROUPS_TRIED + 1]; /* [first][end] */
-	uint64_t fixed_bytes;     /* of the bound, beside the classes */
+	struct plan *plan;        /* the base, to count the bound of a choice with */
 	double allowed;           /* requests that may be refused */
 	struct choice cheapest;   /* meets the target */
 	struct choice safest;     /* lowest upper end of all */
@@ -214,17 +214,36 @@ static const struct option *choice_option(const struct planner *p, const struct 
 	return &choice_group(p, c, class)->option[c->option[class]];
 }
 
-static void choice_sum(const struct planner *p, struct choice *c)
+/* What the configuration that planner_plan() makes of it will be bound to. A
+ * bucket's stack may be deeper than the base's: here it is part of its size. */
+static uint64_t choice_bytes(const struct planner *p, const struct choice *c)
+{
+	p->plan->class_count = c->classes;
+	for (uint32_t k = 0; k < c->classes; k++) {
+		const struct group *g = choice_group(p, c, k);
+		const struct option *o = choice_option(p, c, k);
+		p->plan->class[k].count = g->count[o->count_index];
+		p->plan->class[k].size_bytes =
+			g->size[o->size_index] + g->stack_bytes - p->ask->base->stack_bytes;
+	}
+	return limits_bound_bytes(p->plan);
+}
+
+static double choice_upper(const struct planner *p, const struct choice *c)
 {
 	double rejected = 0, squares = 0;
-	c->bytes = p->fixed_bytes;
 	for (uint32_t k = 0; k < c->classes; k++) {
 		const struct option *o = choice_option(p, c, k);
-		c->bytes += o->bytes;
 		rejected += o->rejected;
 		squares += o->above * o->above;
 	}
-	c->upper = rejected + sqrt(squares);
+	return rejected + sqrt(squares);
+}
+
+static void choice_sum(const struct planner *p, struct choice *c)
+{
+	c->bytes = choice_bytes(p, c);
+	c->upper = choice_upper(p, c);
 	c->valid = true;
 }
 
@@ -296,8 +315,10 @@ static void choice_trim(struct planner *p, struct choice *c)
 			for (uint32_t i = 0; i < c->option[k]; i++) {
 				struct choice next = *c;
 				next.option[k] = i;
+				if (choice_upper(p, &next) > p->allowed)
+					continue;
 				choice_sum(p, &next);
-				if (next.upper <= p->allowed && next.bytes < best.bytes)
+				if (next.bytes < best.bytes)
 					best = next;
 			}
 		}
@@ -480,14 +501,6 @@ static int answer(struct planner *p, struct err *err)
 	return chosen->valid ? choice_publish(p, chosen, err) : 0;
 }
 
-static uint64_t fixed_bytes(const struct plan *base)
-{
-	struct plan plan = *base;
-	plan.class_count = 0;
-	plan.route_count = 0;
-	return limits_bound_bytes(&plan);
-}
-
 static void planner_free_runs(struct planner *p)
 {
 	for (uint32_t first = 0; first < GROUPS_TRIED; first++) {
@@ -500,6 +513,7 @@ static void planner_free_runs(struct planner *p)
 	}
 	free(p->group_of);
 	free(p->point);
+	free(p->plan);
 }
 
 int planner_run(const struct planner_ask *ask, struct planner_result *result, struct err *err)
@@ -512,11 +526,15 @@ int planner_run(const struct planner_ask *ask, struct planner_result *result, st
 				 PLANNER_CLASSES_MAX);
 	if (ask->queue && ask->classes > 1)
 		return err_usage(err, "a queue can be planned for one class only");
-	struct planner p = {
-		.ask = ask, .result = result, .fixed_bytes = fixed_bytes(ask->base)};
+	struct planner p = {.ask = ask, .result = result};
 	p.allowed = ask->target * (double)ask->trace->count;
 	p.point = calloc(PARETO_MAX, sizeof(*p.point));
-	int status = p.point ? 0 : err_set(err, "out of memory");
+	p.plan = malloc(sizeof(*p.plan));
+	int status = p.point && p.plan ? 0 : err_set(err, "out of memory");
+	if (p.plan) {
+		*p.plan = *ask->base;
+		p.plan->route_count = 0;
+	}
 	if (status == 0)
 		status = groups_make(&p, err);
 	if (status == 0)
