@@ -2,10 +2,12 @@
 /* pail simulate: the exact outcome of every candidate asked for. */
 #include "cli/cli.h"
 #include "cli/simulate_plan.h"
+#include "cli/stream.h"
 #include "cli/sweep.h"
 #include "cli/traffic.h"
 
 #include "base/conf.h"
+#include "base/json.h"
 #include "base/table.h"
 #include "base/units.h"
 #include "simulator/sim.h"
@@ -31,6 +33,7 @@ enum {
 	KEY_MAXIMAL,
 	KEY_BY_ROUTE,
 	KEY_SHARD,
+	KEY_STREAM,
 	KEY_PLAN,
 	KEY_OVERFLOW,
 	KEY_PAGES,
@@ -45,7 +48,7 @@ struct options {
 	const char *sizes, *counts, *config, *plan;
 	uint64_t queue, wait_ns, threads;
 	double confidence;
-	bool early, overflow, by_route, policy_given;
+	bool early, overflow, by_route, policy_given, stream, confidence_given;
 	uint64_t page_bytes;
 	struct shard shard;
 	enum format format;
@@ -81,6 +84,10 @@ static const struct argp_option argp_options[] = {
 	 "with --plan: its bucket memory as one pool of pages, taken as requests grow", 0},
 	{"shard", KEY_SHARD, "I/N", 0,
 	 "only the I-th of N parts of the sweep, written as pail combine reads it", 0},
+	{"stream", KEY_STREAM, NULL, 0,
+	 "for traces larger than memory: the same counts in bounded memory, without "
+	 "intervals; needs --size and --count",
+	 0},
 	{"by-route", KEY_BY_ROUTE, NULL, 0, "also the outcome of each route", 0},
 	{"json", KEY_JSON, NULL, 0, "one JSON document", 0},
 	{"csv", KEY_CSV, NULL, 0, "comma-separated values", 0},
@@ -125,6 +132,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			     err_usage(err, "--policy: '%s' is neither bump nor reuse", arg));
 		break;
 	case KEY_CONFIDENCE:
+		o->confidence_given = true;
 		keep(o,
 		     cli_parse_double("--confidence", arg, 0.5, 0.999999, &o->confidence, err));
 		break;
@@ -148,6 +156,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_OVERFLOW: o->overflow = true; break;
 	case KEY_PAGES: keep(o, cli_parse_size("--pages", arg, &o->page_bytes, err)); break;
 	case KEY_SHARD: keep(o, shard_parse(arg, &o->shard, err)); break;
+	case KEY_STREAM: o->stream = true; break;
 	case KEY_BY_ROUTE: o->by_route = true; break;
 	case KEY_JSON: o->format = FORMAT_JSON; break;
 	case KEY_CSV: o->format = FORMAT_CSV; break;
@@ -532,6 +541,151 @@ static void write_table(const struct options *o, const struct traffic *traffic,
 		write_routes(traffic, result, out);
 }
 
+/* ---- in bounded memory ---------------------------------------------------------- */
+
+static int stream_check(const struct options *o, struct err *err)
+{
+	if (!o->sizes || !o->counts)
+		return err_usage(err, "--stream needs --size and --count: to choose them the "
+				      "whole trace would have to be in memory");
+	const char *without = NULL;
+	if (o->queue)
+		without = "--queue";
+	else if (o->traffic.load != 1)
+		without = "--load";
+	else if (o->traffic.overlay_count)
+		without = "--inflate, --burst and --maximal";
+	else if (o->by_route)
+		without = "--by-route";
+	else if (o->shard.of)
+		without = "--shard";
+	else if (o->early)
+		without = "--oversize early";
+	else if (o->plan)
+		without = "--plan";
+	else if (o->confidence_given)
+		without = "--confidence";
+	if (without)
+		return err_usage(err,
+				 "--stream can't do %s: that needs the whole trace in memory",
+				 without);
+	return 0;
+}
+
+static void stream_table(const struct options *o, const struct stream *stream,
+			 const struct question *q, const struct plan *base, struct buf *out)
+{
+	static const char *const heads[] = {">size", ">count", ">bound",
+					    ">500",  ">503",   ">rate"};
+	char text[UNITS_TEXT_MAX];
+	buf_printf(out,
+		   "%" PRIu64 " requests over %s, offered load %.2f buckets; streamed, so "
+		   "without intervals\n",
+		   stream->grid.requests, units_format_time(stream->span_ns, text),
+		   stream->offered);
+	struct table *table = table_new(6, heads);
+	if (!table) {
+		out->failed = true;
+		return;
+	}
+	for (size_t s = 0; s < q->size_count; s++) {
+		for (size_t c = 0; c < q->count_count; c++) {
+			struct grid_outcome r = grid_at(&stream->grid, c, s);
+			uint64_t bound = bound_of(base, q->sizes[s], q->counts[c], o);
+			table_cell(table, "%s", units_format_size(q->sizes[s], text));
+			table_cell(table, "%" PRIu32, q->counts[c]);
+			table_cell(table, "%s", units_format_size(bound, text));
+			table_cell(table, "%" PRIu64, r.rejected_500);
+			table_cell(table, "%" PRIu64, r.rejected_503);
+			table_cell(table, "%.3g",
+				   (double)(r.rejected_500 + r.rejected_503) /
+					   (double)r.offered);
+		}
+	}
+	table_write(table, out, table_width_of(STDOUT_FILENO));
+	table_free(table);
+}
+
+static void stream_json(const struct options *o, const struct stream *stream,
+			const struct question *q, const struct plan *base, struct buf *out)
+{
+	struct json json;
+	json_init(&json, out);
+	json_object_begin(&json);
+	json_pair_text(&json, "schema", "pail.simulate.stream/1");
+	json_key(&json, "trace");
+	json_object_begin(&json);
+	json_pair_u64(&json, "requests", stream->grid.requests);
+	json_pair_u64(&json, "span_ns", stream->span_ns);
+	json_object_end(&json);
+	json_pair_text(&json, "policy", arena_policy_name(o->traffic.policy));
+	json_key(&json, "candidates");
+	json_array_begin(&json);
+	for (size_t s = 0; s < q->size_count; s++) {
+		for (size_t c = 0; c < q->count_count; c++) {
+			struct grid_outcome r = grid_at(&stream->grid, c, s);
+			json_object_begin(&json);
+			json_pair_u64(&json, "size", q->sizes[s]);
+			json_pair_u64(&json, "count", q->counts[c]);
+			json_pair_u64(&json, "bound_bytes",
+				      bound_of(base, q->sizes[s], q->counts[c], o));
+			json_pair_u64(&json, "offered", r.offered);
+			json_pair_u64(&json, "rejected_500", r.rejected_500);
+			json_pair_u64(&json, "rejected_503", r.rejected_503);
+			json_pair_double(&json, "rejection_rate",
+					 (double)(r.rejected_500 + r.rejected_503) /
+						 (double)r.offered);
+			json_object_end(&json);
+		}
+	}
+	json_array_end(&json);
+	json_object_end(&json);
+	buf_append_str(out, "\n");
+}
+
+static void stream_csv(const struct options *o, const struct stream *stream,
+		       const struct question *q, const struct plan *base, struct buf *out)
+{
+	buf_append_str(out, "size,count,bound_bytes,offered,rejected_500,rejected_503\n");
+	for (size_t s = 0; s < q->size_count; s++) {
+		for (size_t c = 0; c < q->count_count; c++) {
+			struct grid_outcome r = grid_at(&stream->grid, c, s);
+			buf_printf(out,
+				   "%" PRIu64 ",%" PRIu32 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
+				   ",%" PRIu64 "\n",
+				   q->sizes[s], q->counts[c],
+				   bound_of(base, q->sizes[s], q->counts[c], o), r.offered,
+				   r.rejected_500, r.rejected_503);
+		}
+	}
+}
+
+static int answer_stream(const struct options *o, const struct plan *base, struct buf *out,
+			 struct err *err)
+{
+	struct question q = {0};
+	struct stream stream = {0};
+	int status = stream_check(o, err);
+	if (status == 0)
+		status = question_make(o, NULL, &q, err);
+	if (status == 0) {
+		const struct grid_ask ask = {.sizes = q.sizes,
+					     .size_count = q.size_count,
+					     .counts = q.counts,
+					     .count_count = q.count_count};
+		status = stream_run(&o->traffic, &ask, &stream, err);
+	}
+	if (status == 0 && o->format == FORMAT_JSON)
+		stream_json(o, &stream, &q, base, out);
+	else if (status == 0 && o->format == FORMAT_CSV)
+		stream_csv(o, &stream, &q, base, out);
+	else if (status == 0)
+		stream_table(o, &stream, &q, base, out);
+	stream_release(&stream);
+	question_release(&q);
+	return status;
+}
+
 static int base_plan(const struct options *o, struct plan *plan, struct err *err)
 {
 	if ((o->overflow || o->page_bytes) && !o->plan)
@@ -571,6 +725,11 @@ static int answer(struct options *o, struct buf *out, struct err *err)
 	int status = base_plan(o, base, err);
 	if (status == 0 && !o->policy_given)
 		o->traffic.policy = base->policy;
+	if (status == 0 && o->stream) {
+		status = answer_stream(o, base, out, err);
+		free(base);
+		return status;
+	}
 	if (status == 0)
 		status = traffic_open(&o->traffic, &traffic, err);
 	if (status == 0 && o->plan) {

@@ -579,6 +579,85 @@ int grid_of_slots(const struct sim_trace *trace, const struct grid_ask *ask,
 	return result < 0 ? no_grid(grid, ask, err) : 0;
 }
 
+/* ---- part by part, for traces larger than memory ------------------------------- */
+
+struct grid_stream {
+	struct pass pass;
+	struct grid_ask ask;
+	struct slots slots;
+	struct slots_chunk *chunk;
+	uint32_t *row_of;
+	uint64_t *cell;
+	int64_t last_ns;
+};
+
+static void stream_free(struct grid_stream *stream)
+{
+	slots_release(&stream->slots);
+	free(stream->chunk);
+	free(stream->row_of);
+	free(stream->cell);
+	free(stream);
+}
+
+int grid_stream_open(const struct grid_ask *ask, struct grid_stream **stream, struct err *err)
+{
+	struct grid_stream *s = calloc(1, sizeof(*s));
+	if (!s)
+		return err_set(err, "out of memory");
+	s->ask = *ask;
+	s->ask.batches = 1;
+	s->ask.keep_slots = false;
+	const struct sim_trace nothing = {0};
+	if (pass_make(&nothing, &s->ask, &s->pass, err) < 0) {
+		free(s);
+		return -1;
+	}
+	s->pass.row_of = s->row_of = rows_make(ask, s->pass.slot_count);
+	s->cell = calloc(s->pass.cells, sizeof(*s->cell));
+	s->chunk = aligned_alloc(128, sizeof(*s->chunk));
+	if (!s->row_of || !s->cell || !s->chunk ||
+	    slots_init(&s->slots, s->pass.slot_count) < 0) {
+		stream_free(s);
+		return err_set(err, "no memory for a grid of %zu counts by %zu sizes",
+			       ask->count_count, ask->size_count);
+	}
+	*stream = s;
+	return 0;
+}
+
+int grid_stream_add(struct grid_stream *stream, const struct sim_trace *part, struct err *err)
+{
+	if (sim_trace_check(part, err) < 0)
+		return -1;
+	if (part->count && part->arrival_ns[0] < stream->last_ns)
+		return err_set(err,
+			       "a part of the trace begins before the one ahead of it ends");
+	const struct pass *pass = &stream->pass;
+	stream->pass.trace = part;
+	for (size_t row = 0, n; row < part->count; row += n) {
+		n = chunk_rows(pass, &stream->slots, row, part->count - row);
+		play(pass, &stream->slots, row, row + n, stream->chunk);
+		cells_add(pass, stream->cell, row, n, stream->chunk->slot, 1);
+	}
+	stream->pass.trace = NULL;
+	if (part->count)
+		stream->last_ns = part->arrival_ns[part->count - 1];
+	return 0;
+}
+
+int grid_stream_close(struct grid_stream *stream, struct grid *grid, struct err *err)
+{
+	int result = 0;
+	if (grid) {
+		result = grid_of_cells(&stream->ask, stream->cell, grid, err);
+		if (result == 0)
+			grid->kernel = stream->pass.kernel->name;
+	}
+	stream_free(stream);
+	return result;
+}
+
 /* ---- slices, for many machines ------------------------------------------------ */
 
 struct grid_slice {

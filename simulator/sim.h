@@ -144,6 +144,18 @@ struct grid_outcome grid_batch_at(const struct grid *grid, size_t batch, size_t 
 				  size_t size_index);
 
 /*
+ * The same pass for a trace that is too large for memory: parts are added in
+ * order of time, each forgotten when it is done, on one thread. It keeps the
+ * departures of the greatest count and the cells, whatever the length. batches
+ * and keep_slots are not for streams: intervals need the whole.
+ */
+struct grid_stream;
+int grid_stream_open(const struct grid_ask *ask, struct grid_stream **stream, struct err *err);
+int grid_stream_add(struct grid_stream *stream, const struct sim_trace *part, struct err *err);
+/* Fills the grid, unless it is NULL. Frees the stream in any case. */
+int grid_stream_close(struct grid_stream *stream, struct grid *grid, struct err *err);
+
+/*
  * The same pass over one slice of the trace, for many machines: each runs its
  * own rows from a guess of what came before, then takes the true departures of
  * its left neighbour and repairs its head. The cells of all slices add up to the

@@ -42,6 +42,32 @@ class Commands(unittest.TestCase):
     def simulate(self, *words):
         return json.loads(self.run_pail("simulate", "t.db", "--json", *words).stdout)
 
+    def test_a_stream_gives_the_counts_of_a_run_in_memory(self):
+        ask = ["--size", "64K,148K,4M", "--count", "10,20,30", "--headroom", "3K", "--policy", "bump"]
+        whole = self.simulate(*ask)
+        streamed = self.simulate("--stream", *ask)
+        self.assertEqual(streamed["schema"], "pail.simulate.stream/1")
+        for key in ("requests", "span_ns"):
+            self.assertEqual(streamed["trace"][key], whole["trace"][key])
+        self.assertEqual(len(streamed["candidates"]), 9)
+        for a, b in zip(whole["candidates"], streamed["candidates"]):
+            self.assertEqual({key: a[key] for key in b}, b)
+        rows = list(csv.DictReader(io.StringIO(
+            self.run_pail("simulate", "t.db", "--stream", "--csv", *ask).stdout)))
+        for a, b in zip(whole["candidates"], rows, strict=True):
+            self.assertEqual({key: str(a[key]) for key in b}, b)
+        table = self.run_pail("simulate", "t.db", "--stream", *ask).stdout
+        self.assertIn("without intervals", table)
+        self.assertEqual(len(table.splitlines()), 12)
+
+    def test_a_stream_says_what_it_cannot_do(self):
+        ask = ["simulate", "t.db", "--stream", "--size", "64K"]
+        self.assertIn("--count", self.run_pail(*ask, code=2).stderr)
+        for more in (["--queue", "3"], ["--load", "2"], ["--by-route"], ["--burst", "3"], ["--shard", "1/2"],
+                     ["--oversize", "early"], ["--confidence", "0.9"]):
+            said = self.run_pail(*ask, "--count", "9", *more, code=2).stderr
+            self.assertIn(more[0], said)
+
     def test_simulate_gives_every_candidate_and_more_memory_refuses_less(self):
         result = self.simulate("--size", "64K,148K,4M", "--count", "10,20,30")
         self.assertEqual(result["schema"], "pail.simulate/1")
@@ -131,9 +157,11 @@ class Commands(unittest.TestCase):
             self.assertIn("not enough data", file.read())
 
     def test_a_memory_limit_is_a_gate_or_asks_for_the_best(self):
-        self.run_pail("plan", "t.db", "--target", "1e-2", "--max-memory", "136M", code=1)
-        best = json.loads(self.run_pail("plan", "t.db", "--max-memory", "136M", "--json").stdout)
-        self.assertLessEqual(best["chosen"]["bound_bytes"], 136 << 20)
+        least = json.loads(self.run_pail("plan", "t.db", "--target", "1e-2", "--json").stdout)
+        limit = least["chosen"]["bound_bytes"] - 4096
+        self.run_pail("plan", "t.db", "--target", "1e-2", "--max-memory", str(limit), code=1)
+        best = json.loads(self.run_pail("plan", "t.db", "--max-memory", str(limit), "--json").stdout)
+        self.assertLessEqual(best["chosen"]["bound_bytes"], limit)
 
     def test_a_certificate_holds_until_it_is_tampered_with(self):
         self.run_pail("plan", "t.db", "--target", "1e-2", "--certificate", "c.txt")

@@ -266,6 +266,79 @@ static void test_grid__from_slots_found_before_is_the_same(void **state)
 	}
 }
 
+static void stream_in_parts(struct random *random, const struct sim_trace *trace,
+			    const struct grid_ask *ask, struct grid *grid)
+{
+	struct grid_stream *stream;
+	struct err err;
+	assert_int_equal(grid_stream_open(ask, &stream, &err), 0);
+	for (size_t row = 0, n; row < trace->count; row += n) {
+		n = random_below(random, 1500); /* empty parts too */
+		n = n < trace->count - row ? n : trace->count - row;
+		/* A copy of its own, gone afterwards: nothing may be kept. */
+		struct sim_columns part;
+		assert_int_equal(sim_columns_init(&part, n, &err), 0);
+		memcpy(part.arrival_ns, trace->arrival_ns + row, n * sizeof(int64_t));
+		memcpy(part.service_ns, trace->service_ns + row, n * sizeof(int64_t));
+		memcpy(part.need_bytes, trace->need_bytes + row, n * sizeof(uint64_t));
+		assert_int_equal(grid_stream_add(stream, &part.trace, &err), 0);
+		sim_columns_release(&part);
+	}
+	assert_int_equal(grid_stream_close(stream, grid, &err), 0);
+}
+
+static void test_grid__streamed_in_parts_is_one_run(void **state)
+{
+	(void)state;
+	struct random random = {123};
+	for (int round = 0; round < 200; round++) {
+		struct sim_columns columns;
+		struct err err;
+		random_trace(&random, (enum shape)(round % SHAPES),
+			     1 + random_below(&random, 6000), &columns, 1);
+		const uint64_t sizes[] = {500, 1000, 3000};
+		const uint32_t counts[] = {1, 5, round % 3 ? 40 : 300};
+		struct grid_ask ask = {.sizes = sizes + round % 2 * 2,
+				       .size_count = round % 2 ? 1 : 3,
+				       .counts = counts,
+				       .count_count = 3,
+				       .early_size = round % 2 ? 3000 : 0};
+		struct grid grid, streamed;
+		assert_int_equal(grid_run(&columns.trace, &ask, &grid, &err), 0);
+		stream_in_parts(&random, &columns.trace, &ask, &streamed);
+		assert_int_equal(streamed.requests, grid.requests);
+		for (size_t c = 0; c < 3; c++) {
+			for (size_t s = 0; s < ask.size_count; s++) {
+				struct grid_outcome a = grid_at(&grid, c, s);
+				struct grid_outcome b = grid_at(&streamed, c, s);
+				assert_memory_equal(&a, &b, sizeof(a));
+			}
+		}
+		grid_release(&grid);
+		grid_release(&streamed);
+		sim_columns_release(&columns);
+	}
+}
+
+static void test_grid__a_stream_refuses_to_go_back_in_time(void **state)
+{
+	(void)state;
+	const int64_t late[] = {5, 9}, early[] = {8, 10}, service[] = {1, 1};
+	const uint64_t need[] = {1, 1}, size = 1;
+	const uint32_t count = 1;
+	struct grid_ask ask = {
+		.sizes = &size, .size_count = 1, .counts = &count, .count_count = 1};
+	struct sim_trace first = {2, late, service, need, NULL, 1}, second = first;
+	second.arrival_ns = early;
+	struct grid_stream *stream;
+	struct err err;
+	assert_int_equal(grid_stream_open(&ask, &stream, &err), 0);
+	assert_int_equal(grid_stream_add(stream, &first, &err), 0);
+	assert_int_equal(grid_stream_add(stream, &second, &err), -1);
+	assert_non_null(strstr(err.text, "begins before"));
+	assert_int_equal(grid_stream_close(stream, NULL, &err), 0);
+}
+
 /* What machines do with slices, in one process: a chain of states, then a sum. */
 static void test_grid__slices_joined_from_left_to_right_are_one_run(void **state)
 {
@@ -420,6 +493,8 @@ int main(void)
 		cmocka_unit_test(test_grid__many_slots_are_the_lowest_free_ones),
 		cmocka_unit_test(test_grid__results_do_not_depend_on_threads_or_kernel),
 		cmocka_unit_test(test_grid__from_slots_found_before_is_the_same),
+		cmocka_unit_test(test_grid__streamed_in_parts_is_one_run),
+		cmocka_unit_test(test_grid__a_stream_refuses_to_go_back_in_time),
 		cmocka_unit_test(test_grid__slices_joined_from_left_to_right_are_one_run),
 		cmocka_unit_test(test_grid__a_long_run_in_segments_equals_a_plain_loop),
 		cmocka_unit_test(test_grid__impossible_questions_are_refused),
