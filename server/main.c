@@ -390,11 +390,12 @@ static void core_log_end(void)
 			      "{\"end\":true,\"connections\":%" PRIu64 ",\"evicted\":%" PRIu64
 			      ",\"requests\":%" PRIu64 ",\"failed\":%" PRIu64
 			      ",\"rejected\":%" PRIu64 ",\"refused\":%" PRIu64
-			      ",\"system_bytes\":%" PRIu64 ",\"system_bytes_peak\":%" PRIu64
-			      ",\"system_refusals\":%" PRIu64 ",\"escapes\":%" PRIu64 "}\n",
+			      ",\"system_bytes\":%" PRIu64 ",\"system_blocks\":%" PRIu64
+			      ",\"system_bytes_peak\":%" PRIu64 ",\"system_refusals\":%" PRIu64
+			      ",\"escapes\":%" PRIu64 "}\n",
 			      all.accepted, all.evicted, all.requests, all.failed, all.rejected,
-			      all.refused, system.system_bytes_now, system.system_bytes_peak,
-			      system.refused, escapes_count());
+			      all.refused, system.system_bytes_now, system.system_blocks,
+			      system.system_bytes_peak, system.refused, escapes_count());
 	if (write(core.log_fd, line, (size_t)length) < 0)
 		fprintf(stderr, "pail serve: can't write the log: %s\n", strerror(errno));
 }

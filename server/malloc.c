@@ -36,6 +36,7 @@ static struct {
 	bool cradle_ready;
 	struct arena cradle, system;
 	uint64_t refused;
+	uint64_t blocks; /* living, in cradle and region */
 } family = {.lock = ATOMIC_FLAG_INIT};
 
 static _Thread_local struct pail_request *thread_request;
@@ -195,6 +196,7 @@ void malloc_count(struct malloc_counts *counts)
 	counts->system_bytes_room = family.system.size_bytes;
 	counts->system_bytes_now = family.system.top_bytes;
 	counts->system_bytes_peak = family.system.peak_bytes;
+	counts->system_blocks = family.blocks;
 	counts->refused = family.refused;
 	family_unlock();
 }
@@ -244,6 +246,7 @@ static void *system_alloc(size_t size, size_t align)
 {
 	family_lock();
 	void *p = arena_alloc(system_arena(), size, align);
+	family.blocks += p != NULL;
 	if (!p)
 		family.refused++;
 	else if (thread_request)
@@ -359,6 +362,7 @@ void free(void *p)
 		if (escapes_on()) /* what is dead says nothing */
 			memset(p, 0, arena_usable_bytes(arena, p));
 		arena_free(arena, p);
+		family.blocks--;
 		if (thread_request)
 			thread_request->system_blocks--;
 		family_unlock();

@@ -70,7 +70,8 @@ bool malloc_system_held(void);
 
 struct malloc_counts {
 	uint64_t system_bytes_peak, system_bytes_now, system_bytes_room;
-	uint64_t refused; /* times that the system region was full */
+	uint64_t system_blocks; /* living: what libc, libraries and leaks keep */
+	uint64_t refused;       /* times that the system region was full */
 };
 void malloc_count(struct malloc_counts *counts);
 

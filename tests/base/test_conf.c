@@ -232,6 +232,9 @@ static void random_plan(void)
 	plan.wall_deadline_ns = upto(0, 100) * 60000000000;
 	plan.image_bytes = pages(1 << 20, 1 << 28);
 	plan.system_bytes = pages(64 << 10, 1 << 28);
+	plan.isolation = upto(0, 1) ? PLAN_ISOLATION_PKEYS : PLAN_ISOLATION_NONE;
+	plan.mlock = upto(0, 1);
+	plan.overlap = upto(0, 1);
 	plan.policy = upto(0, 1) ? ARENA_BUMP : ARENA_REUSE;
 	plan.stack_bytes = pages(16 << 10, 1 << 20);
 	plan.big_stack_bytes = pages(1 << 20, 1 << 24);

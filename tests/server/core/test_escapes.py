@@ -15,16 +15,17 @@ class Escapes(unittest.TestCase):
     def server(self):
         return Server("escape", CONF, options=["--debug-escapes"])
 
-    def told(self, server):
+    def told(self, server, requests):
+        server.wait_lines(requests)  # the search comes after the answer, and before the log
         return re.findall(r"escape: (GET \S+): (\d+) bytes that (\S+) allocated are held at (\S+) \((.*)\) beyond", server.errors())
 
     def test_a_copy_that_a_static_keeps_is_told_with_both_places(self):
         with self.server() as server:
             for _ in range(20):
                 self.assertEqual(server.get("/clean").status, 200)
-            self.assertEqual(self.told(server), [])
+            self.assertEqual(self.told(server, 20), [])
             self.assertEqual(server.get("/keep").status, 200)
-            ((request, size, site, holder, kind),) = self.told(server)
+            ((request, size, site, holder, kind),) = self.told(server, 21)
             self.assertEqual((request, size, kind), ("GET /keep", "14", "data"))
             self.assertTrue(site.startswith("escape.so+0x") and holder.startswith("escape.so+0x"))
             symbol = subprocess.run(["addr2line", "-f", "-e", plugin("escape"), site.split("+")[1]], capture_output=True, text=True, check=True).stdout
@@ -48,14 +49,14 @@ class Escapes(unittest.TestCase):
         with self.server() as server:
             server.get("/keep-in-thread")
             server.get("/keep-outside")
-            told = self.told(server)
+            told = self.told(server, 2)
             self.assertEqual([(one[0], one[1]) for one in told], [("GET /keep-in-thread", "100"), ("GET /keep-outside", "200")])
             self.assertEqual(told[1][4], "system region")
 
     def test_without_it_nothing_is_told(self):
         with Server("escape", CONF) as server:
             server.get("/keep")
-            self.assertEqual(self.told(server), [])
+            self.assertEqual(self.told(server, 1), [])
             server.stop()
             self.assertEqual(server.lines()[-1]["escapes"], 0)
 
