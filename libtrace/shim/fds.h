@@ -19,6 +19,7 @@ enum fd_way { FD_READ, FD_WRITE };
 enum fd_talk {
 	TALK_UNKNOWN, /* nothing read yet */
 	TALK_OTHER,   /* HTTP, or nothing we know: heads and beginnings are shown */
+	TALK_RECORDS, /* TLS, whose plain text nobody has shown yet */
 	TALK_WHOLE,   /* messages of small parts: all that is read is shown */
 	TALK_TLS,     /* its plain text is shown where TLS gives it; here nothing */
 };

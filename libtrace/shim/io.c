@@ -75,7 +75,11 @@ static enum fd_talk judge_talk(int fd, const struct iovec *iov, size_t count, si
 	enum fd_talk talk = fds_talk(fd);
 
 	if (talk == TALK_UNKNOWN) {
-		talk = small_messages(iov, count, total) ? TALK_WHOLE : TALK_OTHER;
+		const unsigned char *b = iov[0].iov_base;
+		bool records = iov[0].iov_len >= 2 && total >= 2 && b[0] == 0x16 && b[1] == 3;
+		talk = records                             ? TALK_RECORDS
+		       : small_messages(iov, count, total) ? TALK_WHOLE
+							   : TALK_OTHER;
 		fds_set_talk(fd, talk);
 	}
 	return talk;

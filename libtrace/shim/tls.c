@@ -8,8 +8,8 @@
  *
  * Which descriptor a session is on: as the library says, or, where the program
  * moves the bytes itself (Apache's filters, asyncio's memory BIOs), the stream
- * that the thread read from last when plain text came out; writes go where the
- * session's reads came from.
+ * that was read from within the call, or was read by the thread last when the
+ * session's first plain text came out; and it began like TLS.
  */
 #include "libtrace/shim/fds.h"
 #include "libtrace/shim/io.h"
@@ -51,19 +51,55 @@ static void forget_session(const void *session)
 		atomic_store(&s->session, 0);
 }
 
+/* A stream that began as TLS does. */
+static bool speaks_tls(int fd)
+{
+	return fd >= 0 && (fds_talk(fd) == TALK_RECORDS || fds_talk(fd) == TALK_TLS);
+}
+
 /* -1: not known. */
-static int descriptor(const void *session, int told, bool reading)
+static int write_descriptor(const void *session, int told)
 {
 	if (told >= 0 && fds_kind(told) == FD_STREAM)
 		return told;
-	if (reading && io_last_fd >= 0) {
-		struct session *s = find_session(session, true);
-		if (s)
-			atomic_store(&s->fd, io_last_fd);
-		return io_last_fd;
-	}
 	struct session *s = find_session(session, false);
 	return s ? atomic_load(&s->fd) : -1;
+}
+
+/* `before`: what io_last_fd was when the call began, which has set it to -1. */
+static int read_descriptor(const void *session, int told, int before)
+{
+	int inside = io_last_fd;
+
+	if (inside < 0)
+		io_last_fd = before;
+	if (told >= 0 && fds_kind(told) == FD_STREAM)
+		return told;
+	struct session *s = find_session(session, false);
+	if (inside < 0 && s)
+		return atomic_load(&s->fd);
+	if (!speaks_tls(io_last_fd))
+		return -1;
+	if (!s)
+		s = find_session(session, true);
+	if (s)
+		atomic_store(&s->fd, io_last_fd);
+	return io_last_fd;
+}
+
+/* Before a call that reads: whether it does so from a socket will show. */
+static int begin_read(void)
+{
+	int before = io_last_fd;
+
+	io_last_fd = -1;
+	return before;
+}
+
+static void end_read(int before)
+{
+	if (io_last_fd < 0)
+		io_last_fd = before;
 }
 
 /* -- the real ones --------------------------------------------------------------- */
@@ -119,16 +155,16 @@ static void *find_tls(const char *library, const char *symbol)
 
 /* -- OpenSSL --------------------------------------------------------------------- */
 
-static int openssl_fd(const void *ssl, bool reading)
+static int openssl_told(const void *ssl)
 {
 	int (*get)(const void *) = REAL_TLS(openssl, SSL_get_fd);
 
-	return descriptor(ssl, get ? get(ssl) : -1, reading);
+	return get ? get(ssl) : -1;
 }
 
-static void openssl_read(const void *ssl, const void *buffer, size_t bytes)
+static void openssl_read(const void *ssl, const void *buffer, size_t bytes, int before)
 {
-	int fd = openssl_fd(ssl, true);
+	int fd = read_descriptor(ssl, openssl_told(ssl), before);
 
 	if (fd >= 0)
 		io_plain_read(fd, buffer, bytes);
@@ -136,7 +172,7 @@ static void openssl_read(const void *ssl, const void *buffer, size_t bytes)
 
 static void openssl_wrote(const void *ssl, const void *buffer, size_t bytes)
 {
-	int fd = openssl_fd(ssl, false);
+	int fd = write_descriptor(ssl, openssl_told(ssl));
 
 	if (fd >= 0)
 		io_plain_write(fd, buffer, bytes);
@@ -145,20 +181,24 @@ static void openssl_wrote(const void *ssl, const void *buffer, size_t bytes)
 EXPORT int SSL_read(void *ssl, void *buffer, int bytes);
 EXPORT int SSL_read(void *ssl, void *buffer, int bytes)
 {
+	int before = begin_read();
 	int result = REAL_TLS(openssl, SSL_read)(ssl, buffer, bytes);
 
 	if (result > 0)
-		openssl_read(ssl, buffer, (size_t)result);
+		openssl_read(ssl, buffer, (size_t)result, before);
+	end_read(before);
 	return result;
 }
 
 EXPORT int SSL_read_ex(void *ssl, void *buffer, size_t bytes, size_t *done);
 EXPORT int SSL_read_ex(void *ssl, void *buffer, size_t bytes, size_t *done)
 {
+	int before = begin_read();
 	int result = REAL_TLS(openssl, SSL_read_ex)(ssl, buffer, bytes, done);
 
 	if (result > 0)
-		openssl_read(ssl, buffer, *done);
+		openssl_read(ssl, buffer, *done, before);
+	end_read(before);
 	return result;
 }
 
@@ -191,24 +231,28 @@ EXPORT void SSL_free(void *ssl)
 
 /* -- GnuTLS ---------------------------------------------------------------------- */
 
-static int gnutls_fd(void *session, bool reading)
+static void gnutls_told(void *session, int *in, int *out)
 {
 	void (*get)(void *, int *, int *) = REAL_TLS(gnutls, gnutls_transport_get_int2);
-	int in = -1, out = -1;
 
+	*in = *out = -1;
 	if (get)
-		get(session, &in, &out);
-	return descriptor(session, reading ? in : out, reading);
+		get(session, in, out);
 }
 
 EXPORT ssize_t gnutls_record_recv(void *session, void *buffer, size_t bytes);
 EXPORT ssize_t gnutls_record_recv(void *session, void *buffer, size_t bytes)
 {
+	int before = begin_read(), in, out;
 	ssize_t result = REAL_TLS(gnutls, gnutls_record_recv)(session, buffer, bytes);
-	int fd = result > 0 ? gnutls_fd(session, true) : -1;
 
-	if (fd >= 0)
-		io_plain_read(fd, buffer, (size_t)result);
+	if (result > 0) {
+		gnutls_told(session, &in, &out);
+		int fd = read_descriptor(session, in, before);
+		if (fd >= 0)
+			io_plain_read(fd, buffer, (size_t)result);
+	}
+	end_read(before);
 	return result;
 }
 
@@ -217,10 +261,14 @@ EXPORT ssize_t gnutls_record_send(void *session, const void *buffer, size_t byte
 EXPORT ssize_t gnutls_record_send(void *session, const void *buffer, size_t bytes)
 {
 	ssize_t result = REAL_TLS(gnutls, gnutls_record_send)(session, buffer, bytes);
-	int fd = result > 0 && buffer ? gnutls_fd(session, false) : -1;
+	int in, out;
 
-	if (fd >= 0)
-		io_plain_write(fd, buffer, (size_t)result);
+	if (result > 0 && buffer) {
+		gnutls_told(session, &in, &out);
+		int fd = write_descriptor(session, out);
+		if (fd >= 0)
+			io_plain_write(fd, buffer, (size_t)result);
+	}
 	return result;
 }
 
