@@ -425,7 +425,14 @@ static bool connection_go_on(struct connection *c)
 
 void connection_advance(struct connection *c)
 {
+	uint64_t until_ns = 0;
+
 	for (uint32_t turn = 0; turn < LOOP_PIPELINE; turn++) {
+		/* Requests that came together may each take long. */
+		if (turn == 2)
+			until_ns = loop_now_ns() + LOOP_SLICE_NS;
+		else if (turn > 2 && loop_now_ns() > until_ns)
+			break;
 		switch (c->state) {
 		case CONNECTION_FREE: return;
 		case CONNECTION_HEAD:

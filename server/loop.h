@@ -28,8 +28,9 @@
 enum {
 	LOOP_EVENTS = 256,
 	LOOP_STACK_BYTES = 512 << 10,
-	LOOP_ACCEPTS = 64,  /* per turn */
-	LOOP_PIPELINE = 64, /* requests of one connection per turn */
+	LOOP_ACCEPTS = 64,          /* per turn */
+	LOOP_PIPELINE = 64,         /* requests of one connection per turn */
+	LOOP_SLICE_NS = 200 * 1000, /* and for how long, about */
 };
 
 struct worker_counts {
