@@ -28,12 +28,20 @@ count = 32
 GROUPS = "/sys/fs/cgroup/memory"
 
 
+def bound_terms():
+    return bound_json()["terms"]
+
+
 def bound():
+    return bound_json()["bound_bytes"]
+
+
+def bound_json():
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
         file.write(CONF)
         file.flush()
         done = subprocess.run([SERVER, "-c", file.name, "--print-bound", "--json"], capture_output=True, check=True)
-    return json.loads(done.stdout)["bound_bytes"]
+    return json.loads(done.stdout)
 
 
 class Group:
@@ -120,6 +128,17 @@ class Bound(unittest.TestCase):
             self.assertLess(peak, limit)
             self.assertGreater(peak, 10 << 20, "it was in the group")
             self.assertGreater(tally["good"], 50)
+
+    def test_a_limit_below_what_is_mapped_bites(self):
+        """So the limit of the other test is one: the group does count all this."""
+        terms = {term["name"]: term["bytes"] for term in bound_terms()}
+        mapped = sum(bytes for name, bytes in terms.items() if not name.startswith(("socket", "kernel", "text", "page")))
+        group = Group(mapped * 3 // 4)
+        self.addCleanup(group.remove)
+        wrap = ["sh", "-c", f'echo $$ > {group.path}/cgroup.procs && exec "$0" "$@"']
+        with self.assertRaises(RuntimeError):
+            Server("faults", CONF, wrap=wrap, log=False)
+        self.assertGreater(group.read("memory.failcnt"), 0)
 
 
 if __name__ == "__main__":
