@@ -122,6 +122,7 @@ void pail_defer(struct pail_request *r, void (*fn)(void *), void *arg)
 	node = malloc_in_bucket(r, sizeof(*node));
 	*node = (struct request_defer){.fn = fn, .arg = arg, .next = r->defer_more};
 	r->defer_more = node;
+	r->defer_more_count++;
 }
 
 void pail_outside_begin(void)

@@ -54,11 +54,13 @@ static void request_run_defers(struct pail_request *r)
 {
 	for (;;) {
 		struct request_defer next;
-		if (r->defer_more) {
+		if (r->defer_more && r->defer_more_count > 0) {
 			/* It lies in the arena, which may be overwritten: if reading it
-			 * faults, we come back here and must not read it again. */
+			 * faults, we come back here and must not read it again; if it
+			 * leads in a circle, the count ends it. */
 			const struct request_defer *node = r->defer_more;
 			r->defer_more = NULL;
+			r->defer_more_count--;
 			next = *node;
 			r->defer_more = next.next;
 		} else if (r->defer_count > 0) {

@@ -102,7 +102,8 @@ struct pail_request {
 
 	/* Clean-up. */
 	uint32_t defer_count;
-	struct request_defer *defer_more;
+	struct request_defer *defer_more; /* in the arena, defer_more_count long */
+	uint32_t defer_more_count;
 	int big_stack;                 /* index of the one lent, or -1 */
 	struct pail_request *big_next; /* in the line for one */
 	bool granted;                  /* what it waited for in a line has come */

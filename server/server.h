@@ -4,7 +4,7 @@
  * libexec/pail/pail-server, that `pail serve` turns into by execv(2) with its
  * words passed on. It is no library, because it defines malloc and its family
  * for the whole process, and because the bound counts its text, data and
- * libraries, so it links nothing but libc and libinih.
+ * libraries, so it links nothing but libc, libgcc_s (frames) and libinih.
  *
  *	pail-server [-c FILE] [--app APP] [--listen ADDR] [--log FILE]
  *		[--port-file FILE] [--seal] [--no-supervisor] [--check] [--print-bound [--json]]
