@@ -387,6 +387,11 @@ static void write_warnings(struct buf *out, const struct collect_summary *s)
 			"dropped: %" PRIu64 " events; %" PRId64
 			" requests are marked incomplete (a larger --ring, or --on-full wait)\n",
 			s->ring.dropped, t->incomplete);
+	if (s->ring.stacks_lost > 0)
+		buf_printf(out,
+			   "%" PRIu64 " allocations have no stack: the table is full (a larger"
+			   " --stack-room)\n",
+			   s->ring.stacks_lost);
 	if (t->http2_connections > 0)
 		buf_printf(out,
 			   "%" PRId64

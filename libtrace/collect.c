@@ -289,6 +289,9 @@ static int put_last_meta(struct collect *c, struct err *err)
 				       0 ||
 			       put_number(c->trace, "dropped_events", (int64_t)s.ring.dropped,
 					  err) != 0 ||
+			       put_number(c->trace, "stacks_lost",
+					  (int64_t)(s.ring.stacks_lost + s.ring.stacks_blind),
+					  err) != 0 ||
 			       put_number(c->trace, "unattributed_allocations",
 					  s.totals.unattributed_allocations, err) != 0 ||
 			       put_number(c->trace, "unattributed_bytes",

@@ -35,7 +35,7 @@ struct collect_summary {
 	struct attribute_totals totals;
 	struct ring_stats ring;
 	int64_t lost_requests;
-	int64_t sites; /* places that allocate; 0 without COLLECT_STACKS */
+	int64_t sites;   /* places that allocate; 0 without COLLECT_STACKS */
 	int64_t span_ns; /* since collect_open() */
 	char lost_because[512];
 };

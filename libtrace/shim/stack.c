@@ -68,32 +68,59 @@ bool stack_attach(const char *path)
 	return true;
 }
 
-/* The number of the entry, made if it is new; 0 when there is no room. Two
- * threads may make the same one twice, side by side: the recorder takes both
- * for one. */
+/* What the entry at `at` is to (outer, address): its number, or 0 with *more
+ * set if one should look on. Made if it is unused. Two threads may make the
+ * same one twice, side by side: the recorder takes both for one. */
+static inline __attribute__((always_inline)) uint32_t try_entry(uint32_t at, uint32_t outer,
+								uint64_t address, bool *more)
+{
+	struct stack_entry *entry = &table[at];
+	uint64_t there = atomic_load_explicit(&entry->address, memory_order_relaxed);
+
+	*more = true;
+	if (there == address &&
+	    atomic_load_explicit(&entry->outer, memory_order_relaxed) == outer)
+		return at;
+	if (there || !at)
+		return 0;
+	if (atomic_load_explicit(&region->stacks_used, memory_order_relaxed) >=
+	    table_mask - table_mask / 8) {
+		*more = false;
+		return 0;
+	}
+	if (!atomic_compare_exchange_strong(&entry->address, &there, address))
+		return 0;
+	atomic_store_explicit(&entry->outer, outer, memory_order_release);
+	atomic_fetch_add_explicit(&region->stacks_used, 1, memory_order_relaxed);
+	return at;
+}
+
+/* The number of the entry, made if it is new; 0 when there is no room. Looked
+ * for in the outer entry's own page first, so that a stack lies in few pages:
+ * else finding them is most of what a new frame costs. Entries are never
+ * removed, so where one was not made for want of room, it is not looked for. */
 static uint32_t number(uint32_t outer, uint64_t address)
 {
+	enum { NEAR = 256, NEAR_PROBES = 8 };
 	uint64_t hash =
 		(address ^ (uint64_t)outer << 40 ^ outer) * UINT64_C(0x9e3779b97f4a7c15);
-	uint32_t at = (uint32_t)(hash >> 32);
+	/* Pages fill up, so from there on in steps that lead out of them. */
+	uint32_t found, at = (uint32_t)(hash >> 32), step = (uint32_t)(hash >> 8) | 1;
+	bool more = true;
 
-	for (int probe = 0; probe < STACK_PROBES; probe++, at++) {
-		struct stack_entry *entry = &table[at & table_mask];
-		uint64_t there = atomic_load_explicit(&entry->address, memory_order_relaxed);
-		if (there == address &&
-		    atomic_load_explicit(&entry->outer, memory_order_relaxed) == outer &&
-		    (at & table_mask))
-			return at & table_mask;
-		if (there || !(at & table_mask))
-			continue;
-		if (atomic_load_explicit(&region->stacks_used, memory_order_relaxed) >=
-		    table_mask - table_mask / 8)
-			return 0;
-		if (!atomic_compare_exchange_strong(&entry->address, &there, address))
-			continue;
-		atomic_store_explicit(&entry->outer, outer, memory_order_release);
-		atomic_fetch_add_explicit(&region->stacks_used, 1, memory_order_relaxed);
-		return at & table_mask;
+	if (!(outer & ENTRY_ROOT)) {
+		uint32_t page = outer & ~(uint32_t)(NEAR - 1), place = (uint32_t)(hash >> 56);
+		for (uint32_t probe = 0; probe < NEAR_PROBES && more; probe++) {
+			found = try_entry(page | ((place + probe) & (NEAR - 1)), outer, address,
+					  &more);
+			if (found)
+				return found;
+		}
+	}
+	for (uint32_t probe = 0; probe < STACK_PROBES && more; probe++, at += step) {
+		found = try_entry(at & table_mask, outer, address, &more);
+		if (found)
+			return found;
 	}
 	return 0;
 }
