@@ -138,12 +138,6 @@ class Record(unittest.TestCase):
             done = self.record(self.file("cut", whole[:length]))
             self.assertNotIn(done.returncode, (-11, -6, 139, 134), done.stderr)
 
-    def test_stacks_are_a_usage_error_as_yet(self):
-        done = self.record("true", options=["--detail", "stacks"])
-        self.assertEqual(done.returncode, 2)
-        self.assertIn("not there yet", done.stderr)
-        self.assertEqual(done.stderr.count("\n"), 1)
-
     def test_another_file_is_not_overwritten(self):
         with open(self.trace, "w", encoding="ascii") as f:
             f.write("mine" * 100)
