@@ -25,7 +25,7 @@
 struct connection;
 
 struct bucket {
-	struct arena arena; /* first: escapes.c gets from one to the other */
+	struct arena arena;  /* first: escapes.c gets from one to the other */
 	struct bucket *next; /* in the free list */
 	uint32_t index, class_index;
 	unsigned char *stack; /* its low end; below it is the guard */
