@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { MODULES_MAX = 2048, RULES = 1 << 14, PATH_BYTES = 768, CLOSE_SPINS = 10000 };
+enum { MODULES_MAX = 2048, PATH_BYTES = 768, CLOSE_SPINS = 10000 };
 
 struct module {
 	uintptr_t start, end;
@@ -25,11 +25,7 @@ static struct module module[MODULES_MAX]; /* only grows, under modules_busy */
 static _Atomic uint32_t module_count;
 static _Atomic uint32_t map, map_process;
 
-/* By code address: the key is mixed with the rule, so that two words that two
- * threads wrote do not pass for one. */
-static struct {
-	_Atomic uint64_t mixed, rule;
-} rules[RULES];
+struct rule_place rules[RULES];
 
 uint32_t modules_map(void)
 {
@@ -176,22 +172,16 @@ static bool note(const struct dl_find_object *o)
 
 /* -- rules ----------------------------------------------------------------------------- */
 
-static size_t rule_place(uint64_t key)
-{
-	return (size_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 50);
-}
-static_assert(RULES == 1 << 14, "what rule_place() gives");
-
 static void keep_rule(uint64_t key, uint64_t rule)
 {
-	size_t place = rule_place(key);
+	struct rule_place *place = rule_place(key);
 
-	atomic_store_explicit(&rules[place].mixed, 0, memory_order_relaxed);
-	atomic_store_explicit(&rules[place].rule, rule, memory_order_release);
-	atomic_store_explicit(&rules[place].mixed, key ^ rule, memory_order_release);
+	atomic_store_explicit(&place->mixed, 0, memory_order_relaxed);
+	atomic_store_explicit(&place->rule, rule, memory_order_release);
+	atomic_store_explicit(&place->mixed, key ^ rule, memory_order_release);
 }
 
-__attribute__((noinline)) static uint64_t find_rule(uintptr_t pc, bool exact, uint64_t key)
+uint64_t modules_find_rule(uintptr_t pc, bool exact, uint64_t key)
 {
 	struct dl_find_object o;
 	uint64_t rule = UNWIND_RULE_FRAME_POINTER;
@@ -218,18 +208,6 @@ __attribute__((noinline)) static uint64_t find_rule(uintptr_t pc, bool exact, ui
 	if (keep)
 		keep_rule(key, rule);
 	return rule;
-}
-
-uint64_t modules_rule(uintptr_t pc, bool exact)
-{
-	uint64_t key = (uint64_t)pc << 1 | exact;
-	size_t place = rule_place(key);
-	uint64_t mixed = atomic_load_explicit(&rules[place].mixed, memory_order_acquire);
-	uint64_t rule = atomic_load_explicit(&rules[place].rule, memory_order_acquire);
-
-	if (LIKELY((mixed ^ rule) == key && mixed))
-		return rule;
-	return find_rule(pc, exact, key);
 }
 
 /* -- unloading ------------------------------------------------------------------------- */

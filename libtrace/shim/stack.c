@@ -252,10 +252,8 @@ struct walk {
 };
 
 /* On another stack than the thread's own, page by page. */
-static bool reach(struct walk *k, uintptr_t at)
+__attribute__((noinline)) static bool reach_slowly(struct walk *k, uintptr_t at)
 {
-	if (LIKELY(at >= k->sp && at + 8 <= k->high && !(at & 7)))
-		return true;
 	if (!k->foreign || at < k->sp || at & 7 || at - k->sp > (uintptr_t)PAGE * 1024)
 		return false;
 	while (at + 8 > k->high) {
@@ -264,6 +262,11 @@ static bool reach(struct walk *k, uintptr_t at)
 		k->high += PAGE;
 	}
 	return true;
+}
+
+static inline bool reach(struct walk *k, uintptr_t at)
+{
+	return LIKELY(at >= k->sp && at + 8 <= k->high && !(at & 7)) || reach_slowly(k, at);
 }
 
 static uintptr_t load(uintptr_t at)
