@@ -14,48 +14,20 @@
 
 /* In the order of the path: record, look, ask, choose, serve, prove. */
 const struct command cli_commands[] = {
-#ifdef PAIL_CMD_RECORD
 	{"record", cmd_record, "run a program and record what its requests allocate"},
-#endif
-#ifdef PAIL_CMD_DOCTOR
 	{"doctor", cmd_doctor, "say whether a program can be recorded, and what to do if not"},
-#endif
-#ifdef PAIL_CMD_IMPORT
 	{"import", cmd_import, "make a trace of a CSV file or another tool's log"},
-#endif
-#ifdef PAIL_CMD_EXPORT
 	{"export", cmd_export, "write a trace as CSV or in another tool's format"},
-#endif
-#ifdef PAIL_CMD_MERGE
 	{"merge", cmd_merge, "put the traces of several hosts into one"},
-#endif
-#ifdef PAIL_CMD_REPORT
 	{"report", cmd_report, "show who needs how much memory"},
-#endif
-#ifdef PAIL_CMD_SIMULATE
 	{"simulate", cmd_simulate, "tell what buckets of given sizes and counts would refuse"},
-#endif
-#ifdef PAIL_CMD_COMBINE
 	{"combine", cmd_combine, "join the parts of a sharded simulation"},
-#endif
-#ifdef PAIL_CMD_PLAN
 	{"plan", cmd_plan, "choose the buckets and write pail.conf"},
-#endif
-#ifdef PAIL_CMD_SERVE
 	{"serve", cmd_serve, "run the arena server within its bound"},
-#endif
-#ifdef PAIL_CMD_VERIFY
 	{"verify", cmd_verify, "hold a running server against what was predicted"},
-#endif
-#ifdef PAIL_CMD_DRIVE
 	{"drive", cmd_drive, "send a load to a server, open loop, and measure it"},
-#endif
-#ifdef PAIL_CMD_STACKBOUND
 	{"stackbound", cmd_stackbound, "tell the most stack that a handler takes"},
-#endif
-#ifdef PAIL_CMD_CALC
 	{"calc", cmd_calc, "work out one formula"},
-#endif
 	{NULL, NULL, NULL},
 };
 
