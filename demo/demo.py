@@ -140,6 +140,7 @@ class Demo:
             child = self.children.start(
                 [self.pail, "serve", "-c", self.path("pail.conf"), "--app", self.plugin,
                  "--listen", "127.0.0.1:0", "--log", self.path(name + ".log"),
+                 "--no-supervisor",  # its memory is read by pid
                  "--port-file", port_file, "--", TABLE],
                 stdout=messages, stderr=messages)
         for _ in range(1000):
