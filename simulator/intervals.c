@@ -266,8 +266,9 @@ void evidence_release(struct evidence *evidence)
 
 /*
  * Mean rejections per cluster at the greatest threshold <= `at` that has
- * clusters enough; failing that, where there are most of them. Thresholds that
- * refuse more than a tenth of all say nothing of rare rejections.
+ * clusters enough; failing that, where there are most of them; and not less than
+ * at `at` itself. Thresholds that refuse more than a tenth of all say nothing of
+ * rare rejections.
  */
 static double cluster_size_at(const uint64_t *rejected, const uint64_t *clusters, size_t at,
 			      uint64_t requests, bool *thin)
@@ -282,7 +283,10 @@ static double cluster_size_at(const uint64_t *rejected, const uint64_t *clusters
 			break;
 	}
 	*thin = clusters[best] < INTERVAL_CLUSTERS_LEAST;
-	return clusters[best] ? (double)rejected[best] / (double)clusters[best] : 1;
+	double size = clusters[best] ? (double)rejected[best] / (double)clusters[best] : 1;
+	/* Rejections by size need not come in larger clusters where there are more of
+	 * them: what was seen here is the least. */
+	return clusters[at] ? fmax(size, (double)rejected[at] / (double)clusters[at]) : size;
 }
 
 /* So many rejections that their clusters run into each other. */

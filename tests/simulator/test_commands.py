@@ -68,6 +68,22 @@ class Commands(unittest.TestCase):
             said = self.run_pail(*ask, "--count", "9", *more, code=2).stderr
             self.assertIn(more[0], said)
 
+    def test_clusters_of_hungry_requests_widen_the_interval(self):
+        # One moderate need in fifty, far apart; eight bursts of four hungry ones.
+        with open(self.path("bursts.csv"), "w", encoding="utf-8") as file:
+            file.write("arrival_ns,service_ns,need_bytes,route\n")
+            for i in range(4000):
+                file.write(f"{i * 1000000},100000,{20000 if i % 50 == 0 else 4000},a\n")
+                if i % 500 == 250:
+                    for k in range(4):
+                        file.write(f"{i * 1000000 + k + 1},100000,90000,b\n")
+        self.run_pail("import", "--format", "csv", "-o", "bursts.db", "bursts.csv")
+        ask = ["simulate", "bursts.db", "--size", "32K", "--count", "8", "--json"]
+        found = json.loads(self.run_pail(*ask).stdout)["candidates"][0]
+        self.assertEqual(found["rejected_500"], 32)
+        # The upper end for eight clusters of four is twice what was seen.
+        self.assertGreater(found["rate_high"], 1.5 * found["rejection_rate"])
+
     def test_simulate_gives_every_candidate_and_more_memory_refuses_less(self):
         result = self.simulate("--size", "64K,148K,4M", "--count", "10,20,30")
         self.assertEqual(result["schema"], "pail.simulate/1")
