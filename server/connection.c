@@ -221,7 +221,7 @@ static bool connection_run(struct connection *c, struct bucket *bucket)
 	}
 	c->state = CONNECTION_RUN;
 	c->worker->counts.requests++;
-	return request_start(c, bucket, c->arrival_ns);
+	return request_start(c, bucket);
 }
 
 static bool connection_too_large(const struct connection *c, const struct plan_class *class)

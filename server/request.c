@@ -211,13 +211,12 @@ static bool request_after(struct worker *worker, struct pail_request *r)
 	return r->stage == REQUEST_DONE;
 }
 
-bool request_start(struct connection *c, struct bucket *bucket, uint64_t arrival_ns)
+bool request_start(struct connection *c, struct bucket *bucket)
 {
 	struct pail_request *r = &bucket->request;
 	struct worker *worker = c->worker;
 	void *fake = NULL;
 
-	(void)arrival_ns;
 	if (escapes_on())
 		escapes_begin(bucket);
 	request_set_up(r, c, bucket);

@@ -132,7 +132,7 @@ struct pail_request {
 
 /* Starts the request of a connection whose head is complete. True when it is
  * done already; false when it waits for something. */
-bool request_start(struct connection *connection, struct bucket *bucket, uint64_t arrival_ns);
+bool request_start(struct connection *connection, struct bucket *bucket);
 /* Goes on with one that waits. True when it is done. */
 bool request_resume(struct pail_request *r, enum request_wake wake);
 

@@ -4,6 +4,7 @@
 requests that fit their bucket are 200 with that need in the log, those that do
 not are 500; and it takes the recorded time."""
 
+import atexit
 import json
 import os
 import signal
@@ -38,6 +39,13 @@ class Server:
             time.sleep(0.02)
         with open(port_file) as text:
             self.port = int(text.read())
+        atexit.register(self.end)
+
+    def end(self):
+        """A test that failed must not leave it behind."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(20)
 
     def ask(self, number):
         """Status and seconds."""
