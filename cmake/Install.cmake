@@ -14,7 +14,8 @@ foreach(page ${manual})
 	string(REGEX MATCH "[1-8]$" section ${page})
 	install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
 endforeach()
-install(FILES LICENSE README.md CHANGELOG.md docs/ARCHITECTURE.md docs/attribution.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+file(GLOB documents CONFIGURE_DEPENDS docs/*.md)
+install(FILES LICENSE README.md CHANGELOG.md ${documents} DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # Marks for interpreters, to be loaded by them (docs/attribution.md).
 install(DIRECTORY adapters DESTINATION ${CMAKE_INSTALL_DATADIR}/pail FILES_MATCHING

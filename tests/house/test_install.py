@@ -100,6 +100,20 @@ class Installed(unittest.TestCase):
         done = run(self.path("bin/pail"), "serve", "--print-bound", "--app", library, cwd=self.folder.name)
         self.assertEqual(done.returncode, 0, done.stderr)
 
+    @unittest.skipIf(os.environ.get("PAIL_SANITIZE"), "nobody packages a build with sanitizers")
+    @unittest.skipUnless(shutil.which("dpkg-shlibdeps"), "needs dpkg-dev")
+    def test_the_debian_package_names_what_it_needs(self):
+        done = run("cpack", "-G", "DEB", "--config", os.path.join(BUILD, "CPackConfig.cmake"),
+                   "-B", self.folder.name, cwd=self.folder.name)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        package, = (name for name in os.listdir(self.folder.name) if name.endswith(".deb"))
+        fields = run("dpkg-deb", "--field", package, cwd=self.folder.name).stdout
+        for library in ("libc6", "libsqlite3-0", "libzstd1", "libgsl27", "libdw1"):
+            self.assertRegex(fields, rf"Depends:.*\b{library}\b")
+        listed = run("dpkg-deb", "--contents", package, cwd=self.folder.name).stdout
+        for path in ("./usr/bin/pail", "./usr/libexec/pail/pail-server", "./usr/share/man/man1/pail.1"):
+            self.assertRegex(listed, rf" {path}(\.gz)?\n")
+
 
 if __name__ == "__main__":
     sys.exit(unittest.main())
