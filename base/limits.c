@@ -383,9 +383,101 @@ static int check_classes(const struct plan *plan, struct limits_place *place, st
 	return 0;
 }
 
-/* "*", "/path", "/prefix/", "/prefix*", each with "METHOD " before it or not. */
+/* ---- quoted names ------------------------------------------------------------ */
+
+/* What stands for itself between quotes in a section's line of pail.conf. */
+static bool is_plain(unsigned char c)
+{
+	return c >= ' ' && c != 0x7f && !strchr("\"\\[]#;", c);
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
+
+/* The next byte of a quoted pattern; -1 at its closing quote, -2 if it is none. */
+static int quoted_next(struct str *rest)
+{
+	if (rest->length == 1 && rest->bytes[0] == '"')
+		return -1;
+	size_t taken = 1;
+	int byte = -2;
+	if (rest->length >= 4 && rest->bytes[0] == '\\' && rest->bytes[1] == 'x') {
+		int high = hex_digit(rest->bytes[2]), low = hex_digit(rest->bytes[3]);
+		byte = high < 0 || low < 0 ? -2 : high * 16 + low;
+		/* One spelling for each name: two rules for the same would not be seen. */
+		if (byte >= 0 && is_plain((unsigned char)byte))
+			byte = -2;
+		taken = 4;
+	} else if (rest->length > 0 && is_plain((unsigned char)rest->bytes[0])) {
+		byte = (unsigned char)rest->bytes[0];
+	}
+	if (byte >= 0)
+		*rest = (struct str){rest->bytes + taken, rest->length - taken};
+	return byte;
+}
+
+static bool quoted_is_possible(const char *pattern)
+{
+	struct str rest = {pattern + 1, strlen(pattern) - 1};
+	int byte;
+	size_t length = 0;
+	while ((byte = quoted_next(&rest)) >= 0)
+		length++;
+	return byte == -1 && length > 0;
+}
+
+/* True when the name is "METHOD path", or the path where there is no method. */
+static bool quoted_fits(struct str pattern, struct str method, struct str path)
+{
+	struct str rest = {pattern.bytes + 1, pattern.length - 1};
+	size_t lead = method.length ? method.length + 1 : 0, length = lead + path.length;
+	for (size_t i = 0; i < length; i++) {
+		char want = i < method.length ? method.bytes[i]
+			    : i < lead        ? ' '
+					      : path.bytes[i - lead];
+		if (quoted_next(&rest) != (unsigned char)want)
+			return false;
+	}
+	return quoted_next(&rest) == -1;
+}
+
+static int quote(struct str name, char pattern[LIMITS_PATTERN_MAX])
+{
+	static const char digit[] = "0123456789abcdef";
+	size_t n = 0;
+	pattern[n++] = '"';
+	for (size_t i = 0; i < name.length; i++) {
+		unsigned char c = (unsigned char)name.bytes[i];
+		if (n + (is_plain(c) ? 1 : 4) + 2 > LIMITS_PATTERN_MAX)
+			return -1;
+		if (is_plain(c)) {
+			pattern[n++] = (char)c;
+			continue;
+		}
+		pattern[n++] = '\\';
+		pattern[n++] = 'x';
+		pattern[n++] = digit[c >> 4];
+		pattern[n++] = digit[c & 15];
+	}
+	pattern[n++] = '"';
+	pattern[n] = '\0';
+	return 0;
+}
+
+/* ---- routes ------------------------------------------------------------------ */
+
+/* "*", "/path", "/prefix/", "/prefix*", each with "METHOD " before it or not; or a
+ * whole name in quotes. */
 static bool pattern_is_possible(const char *pattern)
 {
+	if (pattern[0] == '"')
+		return quoted_is_possible(pattern);
 	const char *path = strchr(pattern, ' ');
 	if (path) {
 		for (const char *c = pattern; c < path; c++) {
@@ -404,6 +496,20 @@ static bool pattern_is_possible(const char *pattern)
 	return path[0] == '/' && is_word(path, "?") && (!star || star[1] == '\0');
 }
 
+int limits_pattern_of(struct str name, char pattern[LIMITS_PATTERN_MAX])
+{
+	bool fits = name.length > 0 && name.length < LIMITS_PATTERN_MAX &&
+		    !memchr(name.bytes, '\0', name.length);
+	if (fits) {
+		memcpy(pattern, name.bytes, name.length);
+		pattern[name.length] = '\0';
+		/* A star would mean all that begins so, a bracket end the section's line. */
+		if (pattern_is_possible(pattern) && !strpbrk(pattern, "\"*[]#;"))
+			return 0;
+	}
+	return quote(name, pattern);
+}
+
 static int check_routes(const struct plan *plan, struct limits_place *place, struct err *err)
 {
 	if (plan->route_count > LIMITS_ROUTES_MAX)
@@ -416,7 +522,8 @@ static int check_routes(const struct plan *plan, struct limits_place *place, str
 		if (!pattern_is_possible(route->pattern))
 			REFUSE(section, "bucket",
 			       "'%s' is no pattern; give '/path', '/prefix/', "
-			       "'/prefix*' or '*', with 'GET ' before it if wanted",
+			       "'/prefix*' or '*', with 'GET ' before it if wanted, or the "
+			       "name of a recorded route in double quotes",
 			       route->pattern);
 		for (uint32_t k = 0; k < i; k++) {
 			if (strcmp(plan->route[k].pattern, route->pattern) == 0)
@@ -519,12 +626,14 @@ static bool identifiers_fit(struct str pattern, struct str path)
  * without. */
 static size_t route_rank(struct str pattern, struct str method, struct str path)
 {
+	const size_t exact_rank = (size_t)1 << 32;
+	if (pattern.length > 0 && pattern.bytes[0] == '"')
+		return quoted_fits(pattern, method, path) ? exact_rank + 2 : 0;
 	struct str wanted, rest;
 	bool with_method = str_cut(pattern, ' ', &wanted, &rest);
 	if (with_method && !str_equal(wanted, method))
 		return 0;
 	struct str p = with_method ? rest : pattern;
-	const size_t exact_rank = (size_t)1 << 32;
 	if (str_equal(p, path))
 		return exact_rank + with_method;
 	if (memmem(p.bytes, p.length, "/:id", 4) && identifiers_fit(p, path))

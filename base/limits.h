@@ -43,8 +43,8 @@ struct plan_class {
 };
 
 struct plan_route {
-	char pattern[LIMITS_PATTERN_MAX]; /* "GET /search", "/static/", "*": see limits_route()
-					   */
+	/* "GET /search", "/static/", "*", "\"SET\"" with its quotes: see limits_route() */
+	char pattern[LIMITS_PATTERN_MAX];
 	uint32_t class_index;
 	bool retry;           /* once more in the next bigger class when it is oversize */
 	uint64_t stack_bytes; /* 0: the plan's stack size */
@@ -110,6 +110,14 @@ int limits_check_at(const struct plan *plan, struct limits_place *place, struct 
  * before without, then "*". -1 if none (the first class). `path` is without query.
  */
 int limits_route(const struct plan *plan, struct str method, struct str path);
+/*
+ * A pattern in double quotes is the whole name of a recorded route as it stands: what
+ * a message's command ("SET") or a marker's label ("render page") is called. It fits
+ * that name alone, "METHOD /path" of a request included. Within quotes \xHH is a byte.
+ * This writes the pattern for a name: the name itself where that is a rule and means
+ * it exactly, quoted otherwise. -1: too long for a rule.
+ */
+int limits_pattern_of(struct str name, char pattern[LIMITS_PATTERN_MAX]);
 /* What ":id" stands for, in rules as in the names of recorded routes: digits, a
  * UUID, or 16 and more hexadecimal digits of which one is decimal. */
 bool limits_is_identifier(struct str segment);

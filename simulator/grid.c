@@ -13,6 +13,7 @@
  * thread, which hides the latency of each.
  */
 #include "simulator/sim.h"
+#include "simulator/columns.h"
 #include "simulator/heap.h"
 #include "simulator/slots.h"
 
@@ -536,7 +537,7 @@ int grid_run(const struct sim_trace *trace, const struct grid_ask *ask, struct g
 	grid->requests = trace->count;
 	grid->kernel = pass.kernel->name;
 	if (ask->keep_slots)
-		grid->slot = calloc(trace->count ? trace->count : 1, sizeof(uint32_t));
+		grid->slot = column_alloc(trace->count, sizeof(uint32_t));
 	pass.row_of = row_of;
 	pass.slot = grid->slot;
 	if (!row_of || (ask->keep_slots && !grid->slot))

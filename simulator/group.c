@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "simulator/group.h"
+#include "simulator/evidence.h"
 
 #include <assert.h>
 #include <math.h>
@@ -70,7 +71,8 @@ static size_t thin_u64(uint64_t *values, size_t n, size_t keep)
  * needs is worth its memory. All of them where few needs are above, since there
  * the target decides; below only a few, for the frontier.
  */
-static void sizes_choose(struct group *group, double target, uint64_t requests_all)
+static void sizes_choose(struct group *group, double target, uint64_t requests_all,
+			 uint64_t refused_most)
 {
 	uint64_t *most = calloc(SIZE_BINS, sizeof(uint64_t)),
 		 *in = calloc(SIZE_BINS, sizeof(uint64_t));
@@ -94,7 +96,7 @@ static void sizes_choose(struct group *group, double target, uint64_t requests_a
 		uint64_t size = most[bin] * LIMITS_PAGE_BYTES;
 		if ((double)above <= tight)
 			fine[fine_count++] = size;
-		else if (above < last_above / 2) {
+		else if (above < last_above / 2 && above <= refused_most) {
 			coarse[coarse_count++] = size;
 			last_above = above;
 		}
@@ -108,6 +110,13 @@ out:
 	free(most);
 	free(in);
 	free(fine);
+}
+
+/* How far down the frontier goes: who has so much memory and no more may have to
+ * refuse a third, who asks for a target has no use for what refuses a tenth. */
+static uint64_t refused_most(const struct group *group, const struct planner_ask *ask)
+{
+	return group->trace.count / (ask->memory_bytes ? 3 : 10);
 }
 
 /* ---- counts worth trying ------------------------------------------------------- */
@@ -164,7 +173,8 @@ static uint64_t *rejected_count(const struct group *group, const uint32_t *slot)
 }
 
 static void counts_choose(struct group *group, const uint64_t *rejected, uint32_t least,
-			  double target, uint64_t requests_all, bool waits)
+			  double target, uint64_t requests_all, uint64_t refused_most,
+			  bool waits)
 {
 	double tight = 4 * target * (double)requests_all + 8;
 	uint32_t low = group->overlap;
@@ -176,10 +186,10 @@ static void counts_choose(struct group *group, const uint64_t *rejected, uint32_
 	if (low < least)
 		low = least;
 	size_t n = 0;
-	/* Below, counts that refuse up to a third, for the frontier. */
+	/* Below, counts for the frontier. */
 	enum { COARSE = 16 };
 	uint32_t coarse = low;
-	while (coarse > least && rejected[coarse - 1] <= group->trace.count / 3)
+	while (coarse > least && rejected[coarse - 1] <= refused_most)
 		coarse--;
 	for (uint32_t i = 0; i < COARSE && coarse < low; i++) {
 		uint32_t c = coarse + (uint32_t)((uint64_t)(low - coarse) * i / COARSE);
@@ -363,11 +373,12 @@ static int slots_read(struct group *group, const uint32_t *slot, const struct pl
 	if (!rejected)
 		return err_set(err, "no memory for %u counts", group->overlap);
 	counts_choose(group, rejected, ask->base->threads ? ask->base->threads : 1, ask->target,
-		      requests_all, ask->queue > 0);
+		      requests_all, refused_most(group, ask), ask->queue > 0);
 	free(rejected);
 	if (grid_of_slots(&group->trace, &group->ask, slot, &group->grid, err) < 0)
 		return -1;
-	return evidence_of_slots(&group->evidence, &group->trace, slot, &group->ask, err);
+	return evidence_of_load(&group->evidence, &group->trace, &group->load, slot,
+				&group->ask, err);
 }
 
 static int group_fill(struct group *group, const struct sim_trace *trace,
@@ -376,7 +387,7 @@ static int group_fill(struct group *group, const struct sim_trace *trace,
 	uint32_t *slot = NULL;
 	group->load = sim_trace_load(&group->trace);
 	group->peakedness = peakedness(&group->trace);
-	sizes_choose(group, ask->target, trace->count);
+	sizes_choose(group, ask->target, trace->count, refused_most(group, ask));
 	if (group->ask.size_count == 0)
 		return err_set(err, "no memory to choose sizes");
 	group->ask.sizes = group->size;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "simulator/sim.h"
+#include "simulator/evidence.h"
 
 #include <assert.h>
 #include <math.h>
@@ -226,15 +227,22 @@ int evidence_of_slots(struct evidence *evidence, const struct sim_trace *trace,
 		      const uint32_t *slot, const struct grid_ask *ask, struct err *err)
 {
 	struct sim_load load = sim_trace_load(trace);
+	return evidence_of_load(evidence, trace, &load, slot, ask, err);
+}
+
+int evidence_of_load(struct evidence *evidence, const struct sim_trace *trace,
+		     const struct sim_load *load, const uint32_t *slot,
+		     const struct grid_ask *ask, struct err *err)
+{
 	*evidence = (struct evidence){
 		.requests = trace->count,
-		.gap_ns = CLUSTER_GAP_SERVICES * load.service_mean_ns,
+		.gap_ns = CLUSTER_GAP_SERVICES * load->service_mean_ns,
 		.count_max = ask->counts[ask->count_count - 1],
 	};
 	size_t counts = (size_t)evidence->count_max + 1;
 	evidence->rejected = calloc(counts, sizeof(uint64_t));
 	evidence->clusters = calloc(counts, sizeof(uint64_t));
-	if (sizes_make(evidence, ask, load.need_max_bytes) == 0) {
+	if (sizes_make(evidence, ask, load->need_max_bytes) == 0) {
 		evidence->oversize = calloc(evidence->size_count, sizeof(uint64_t));
 		evidence->oversize_clusters = calloc(evidence->size_count, sizeof(uint64_t));
 	}

@@ -585,19 +585,27 @@ static void class_name(const struct planner_result *r, uint32_t class, struct pl
 		snprintf(out->name, sizeof(out->name), "class%u", class + 1);
 }
 
-static int rule_add(struct plan *plan, const char *pattern, const char *behind, uint32_t class,
+static int rule_add(struct plan *plan, const char *name, const char *behind, uint32_t class,
 		    uint64_t stack_bytes, struct err *err)
 {
 	if (plan->route_count + 1 == LIMITS_ROUTES_MAX)
 		return err_set(err, "the plan needs more than %d routes: plan fewer classes",
 			       LIMITS_ROUTES_MAX);
-	if (strlen(pattern) + strlen(behind) >= LIMITS_PATTERN_MAX)
+	struct plan_route *route = &plan->route[plan->route_count];
+	*route = (struct plan_route){.class_index = class, .stack_bytes = stack_bytes};
+	size_t length = 0;
+	int fits = limits_pattern_of(str_of(name), route->pattern);
+	if (fits == 0)
+		length = strlen(route->pattern);
+	if (fits < 0 || length + strlen(behind) >= LIMITS_PATTERN_MAX)
 		return err_set(err,
 			       "the route '%.60s...' is too long for a rule: plan one class",
-			       pattern);
-	struct plan_route *route = &plan->route[plan->route_count++];
-	*route = (struct plan_route){.class_index = class, .stack_bytes = stack_bytes};
-	snprintf(route->pattern, sizeof(route->pattern), "%s%s", pattern, behind);
+			       name);
+	/* Nothing lies beneath a name that had to be quoted. */
+	if (behind[0] && route->pattern[0] == '"')
+		return 0;
+	snprintf(route->pattern + length, LIMITS_PATTERN_MAX - length, "%s", behind);
+	plan->route_count++;
 	return 0;
 }
 

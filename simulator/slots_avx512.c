@@ -47,6 +47,7 @@ static inline void coarse_set(struct coarse *coarse, uint32_t slot, uint64_t mas
 	coarse->high = _mm512_mask_mov_epi16(coarse->high, (__mmask32)(first >> 32), until);
 }
 
+enum { BINS_FEW = 64 };
 #include "simulator/slots_kernel.h"
 
 const struct slots_kernel slots_avx512 = {"avx512", hunt, prepare, bins};

@@ -6,6 +6,7 @@
  *	node_find(node, t)   index of the first of 16 keys that is <= t, or 16
  *	node_set(node, i, d) node[i] = d; returns the least key of the node
  *	struct coarse, coarse_load(), coarse_mask(), coarse_set()
+ *	BINS_FEW             sizes up to which comparing with all beats a search
  *
  * Up to SLOTS_NARROW slots need no tree. Within a chunk of arrivals keys of 16
  * bits are enough to tell nearly always: departures cut to a 2^14th of the
@@ -216,7 +217,7 @@ static void bins_many(uint32_t *bin, const uint64_t *need, size_t n, const uint6
 static void bins(uint32_t *bin, const uint64_t *need, size_t n, const uint64_t *sizes,
 		 size_t size_count)
 {
-	if (size_count <= 12 && sizes[size_count - 1] < INT32_MAX)
+	if (size_count <= BINS_FEW && sizes[size_count - 1] < INT32_MAX)
 		bins_few(bin, need, n, sizes, size_count);
 	else
 		bins_many(bin, need, n, sizes, size_count);

@@ -91,6 +91,7 @@ static inline void coarse_set(struct coarse *coarse, uint32_t slot, uint64_t mas
 	coarse->key[slot] = d;
 }
 
+enum { BINS_FEW = 12 };
 #include "simulator/slots_kernel.h"
 
 const struct slots_kernel slots_portable = {"portable", hunt, prepare, bins};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "simulator/sim.h"
+#include "simulator/columns.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -54,13 +55,12 @@ struct sim_load sim_trace_load(const struct sim_trace *trace)
 
 int sim_columns_init(struct sim_columns *columns, size_t count, struct err *err)
 {
-	size_t n = count ? count : 1;
 	*columns = (struct sim_columns){0};
-	columns->arrival_ns = calloc(n, sizeof(int64_t));
-	columns->service_ns = calloc(n, sizeof(int64_t));
-	columns->need_bytes = calloc(n, sizeof(uint64_t));
-	columns->route = calloc(n, sizeof(uint32_t));
-	columns->origin = calloc(n, sizeof(uint32_t));
+	columns->arrival_ns = column_alloc(count, sizeof(int64_t));
+	columns->service_ns = column_alloc(count, sizeof(int64_t));
+	columns->need_bytes = column_alloc(count, sizeof(uint64_t));
+	columns->route = column_alloc(count, sizeof(uint32_t));
+	columns->origin = column_alloc(count, sizeof(uint32_t));
 	if (!columns->arrival_ns || !columns->service_ns || !columns->need_bytes ||
 	    !columns->route || !columns->origin) {
 		sim_columns_release(columns);
@@ -112,7 +112,7 @@ static int order_sort(struct order **order, size_t count)
 	for (size_t i = 1; i < count; i++)
 		runs += (*order)[i].arrival_ns < (*order)[i - 1].arrival_ns;
 	size_t *bound = malloc((runs + 1) * sizeof(*bound));
-	struct order *other = malloc(count * sizeof(*other));
+	struct order *other = column_alloc(count, sizeof(*other));
 	if (!bound || !other) {
 		free(bound);
 		free(other);
@@ -160,8 +160,8 @@ int sim_columns_sort(struct sim_columns *columns, size_t count, struct err *err)
 		sorted = columns->arrival_ns[i - 1] <= columns->arrival_ns[i];
 	if (sorted)
 		return 0;
-	struct order *order = malloc(count * sizeof(*order));
-	void *scratch = malloc(count * sizeof(uint64_t));
+	struct order *order = column_alloc(count, sizeof(*order));
+	void *scratch = column_alloc(count, sizeof(uint64_t));
 	for (size_t i = 0; order && i < count; i++)
 		order[i] = (struct order){columns->arrival_ns[i], (uint32_t)i};
 	if (!order || !scratch || order_sort(&order, count) < 0) {

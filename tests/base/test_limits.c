@@ -276,6 +276,47 @@ static void test_limits__id_stands_for_one_identifier(void **state)
 	assert_route("GET", "/a/12", "*");
 }
 
+static void test_limits__a_quoted_pattern_is_a_whole_name(void **state)
+{
+	(void)state;
+	static const char *const name[][2] = {
+		{"GET /a", "GET /a"},       {"GET /item/:id", "GET /item/:id"},
+		{"SET", "\"SET\""},         {"render page", "\"render page\""},
+		{"GET /a*", "\"GET /a*\""}, /* or it would be all that begins so */
+		{"a]b", "\"a\\x5db\""},     {"say \"x\"\n", "\"say \\x22x\\x22\\x0a\""},
+	};
+	char pattern[LIMITS_PATTERN_MAX], longest[LIMITS_PATTERN_MAX];
+	for (size_t i = 0; i < sizeof(name) / sizeof(name[0]); i++) {
+		assert_int_equal(limits_pattern_of(str_of(name[i][0]), pattern), 0);
+		assert_string_equal(pattern, name[i][1]);
+		add_route(pattern, 0);
+	}
+	add_route("*", 0);
+	struct err err;
+	assert_int_equal(limits_check(&plan, &err), 0);
+	assert_route("", "SET", "\"SET\"");
+	assert_route("render", "page", "\"render page\"");
+	assert_route("GET", "/a*", "\"GET /a*\"");
+	assert_route("GET", "/ab", "*");
+	assert_route("", "a]b", "\"a\\x5db\"");
+	assert_route("", "SETX", "*");
+	assert_route("", "SE", "*");
+
+	memset(longest, 'x', sizeof(longest) - 3);
+	assert_int_equal(limits_pattern_of((struct str){longest, sizeof(longest) - 3}, pattern),
+			 0);
+	assert_int_equal(limits_pattern_of((struct str){longest, sizeof(longest) - 2}, pattern),
+			 -1);
+
+	static const char *const bad[] = {"\"\"",      "\"",        "\"a",     "\"a\"b\"",
+					  "\"\\x5D\"", "\"\\x41\"", "\"a\\\"", "\"\\xg0\""};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		limits_defaults(&plan);
+		add_route(bad[i], 0);
+		assert_int_equal(limits_check(&plan, &err), -1);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup(name, setup)
@@ -288,6 +329,7 @@ int main(void)
 		TEST(test_limits__impossible_numbers_name_section_and_key),
 		TEST(test_limits__the_most_particular_route_holds),
 		TEST(test_limits__id_stands_for_one_identifier),
+		TEST(test_limits__a_quoted_pattern_is_a_whole_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,6 +68,26 @@ class Commands(unittest.TestCase):
             said = self.run_pail(*ask, "--count", "9", *more, code=2).stderr
             self.assertIn(more[0], said)
 
+    def test_classes_by_names_that_are_no_paths(self):
+        # Commands of a message protocol, and a marker's label with all that has to be quoted.
+        label = 'say "]" ; # \\ now'
+        with open(self.path("kv.csv"), "w", encoding="utf-8") as file:
+            file.write("arrival_ns,service_ns,need_bytes,route\n")
+            for i in range(9000):
+                route, need = (("GET", 3000), ("SET", 40000), ('"' + label.replace('"', '""') + '"', 900000))[i % 3]
+                file.write(f"{i * 1000000},2500000,{need},{route}\n")
+        self.run_pail("import", "--format", "csv", "-o", "kv.db", "kv.csv")
+        plan = json.loads(self.run_pail("plan", "kv.db", "--classes", "3", "--target", "0.01", "--json", "-o",
+                                        "kv.conf").stdout)
+        classes = plan["chosen"]["classes"]
+        self.assertEqual([c["size"] for c in classes], [4096, 40960, 901120])
+        self.assertIn('"SET"', classes[1]["routes"])
+        # The file reads back, and each route finds its class by it.
+        result = json.loads(self.run_pail("simulate", "kv.db", "--plan", "kv.conf", "--json").stdout)
+        self.assertEqual(sum(c["rejected_500"] for c in result["candidates"]), 0)
+        routes = {r["route"]: r["offered"] for r in result["candidates"][0]["routes"]}
+        self.assertEqual(routes, {"GET": 3000, "SET": 3000, label: 3000})
+
     def test_clusters_of_hungry_requests_widen_the_interval(self):
         # One moderate need in fifty, far apart; eight bursts of four hungry ones.
         with open(self.path("bursts.csv"), "w", encoding="utf-8") as file:

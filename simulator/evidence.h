@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* Evidence for who has the trace's sums already: see struct evidence in sim.h. */
+#ifndef PAIL_SIMULATOR_EVIDENCE_H
+#define PAIL_SIMULATOR_EVIDENCE_H
+
+#include "simulator/sim.h"
+
+/* As evidence_of_slots(), with load = sim_trace_load(trace). */
+int evidence_of_load(struct evidence *evidence, const struct sim_trace *trace,
+		     const struct sim_load *load, const uint32_t *slot,
+		     const struct grid_ask *ask, struct err *err);
+
+#endif
