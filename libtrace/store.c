@@ -314,18 +314,24 @@ static int bad_columns(struct trace *t, struct err *err)
 		       t->path);
 }
 
-static int load_routes(struct trace *t, struct trace_columns *columns, struct sha256_ctx *sha,
-		       struct err *err)
+void store_routes_release(char **route, size_t count)
+{
+	for (size_t i = 0; route && i < count; i++)
+		free(route[i]);
+	free(route);
+}
+
+int store_routes(struct trace *t, char ***route, size_t *routes, struct err *err)
 {
 	int64_t count;
 	if (store_query_int(t, "SELECT max(id) FROM route", &count, err) != 0)
 		return -1;
 	if (count < 0 || count > ROUTES_MAX)
 		return bad_columns(t, err);
-	columns->route = calloc((size_t)count + 1, sizeof(*columns->route));
-	if (!columns->route)
+	*routes = (size_t)count;
+	*route = calloc((size_t)count + 1, sizeof(**route));
+	if (!*route)
 		return err_set(err, "out of memory reading \"%s\"", t->path);
-	columns->route_count = (size_t)count;
 	sqlite3_stmt *s = NULL;
 	int rc = sqlite3_prepare_v2(t->db, "SELECT id, name FROM route", -1, &s, NULL);
 	if (rc == SQLITE_OK)
@@ -334,19 +340,28 @@ static int load_routes(struct trace *t, struct trace_columns *columns, struct sh
 			struct str name = column_str(s, 1);
 			if (id < 1 || id > count)
 				break;
-			columns->route[id - 1] = strndup(name.bytes, name.length);
+			free((*route)[id - 1]);
+			(*route)[id - 1] = strndup(name.bytes, name.length);
 		}
 	sqlite3_finalize(s);
 	if (rc == SQLITE_ROW)
 		return bad_columns(t, err);
 	if (rc != SQLITE_DONE)
 		return store_err(t, err, "reading its routes");
-	for (int64_t i = 0; i < count; i++) {
-		if (!columns->route[i] && !(columns->route[i] = strdup("")))
+	for (size_t i = 0; i < *routes; i++)
+		if (!(*route)[i] && !((*route)[i] = strdup("")))
 			return err_set(err, "out of memory reading \"%s\"", t->path);
+	return 0;
+}
+
+static int load_routes(struct trace *t, struct trace_columns *columns, struct sha256_ctx *sha,
+		       struct err *err)
+{
+	if (store_routes(t, &columns->route, &columns->route_count, err) != 0)
+		return -1;
+	for (size_t i = 0; i < columns->route_count; i++)
 		sha256_update(sha, strlen(columns->route[i]) + 1,
 			      (const uint8_t *)columns->route[i]);
-	}
 	return 0;
 }
 

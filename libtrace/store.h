@@ -105,6 +105,9 @@ int store_load_block(struct trace *trace, int64_t at, struct err *err);
 /* Where a request's events lie: 1, or 0 if it has none, -1 error. */
 int store_events_of(struct trace *trace, int64_t request_id, int64_t *first, int64_t *count,
 		    struct err *err);
+/* The names of all routes, by id - 1. */
+int store_routes(struct trace *trace, char ***route, size_t *count, struct err *err);
+void store_routes_release(char **route, size_t count);
 /* trace_close()'s part for a writer. */
 void store_writer_release(struct trace *trace);
 

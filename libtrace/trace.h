@@ -88,6 +88,27 @@ int trace_columns_load(struct trace *trace, enum arena_policy policy,
 		       struct trace_columns *columns, struct err *err);
 void trace_columns_release(struct trace_columns *columns);
 
+/* The same columns in parts, in order of (start_ns, id), for a trace that need
+ * not fit in memory: room for one part, and for what is in flight at a time.
+ * Everything in a part lives until the next call. */
+enum { TRACE_PART_MAX = 1 << 14 };
+struct trace_part {
+	size_t count; /* at most TRACE_PART_MAX */
+	const int64_t *id, *arrival_ns, *service_ns;
+	const uint64_t *need_bytes;
+	const uint32_t *route_index; /* into route[] */
+	size_t route_count;
+	char *const *route; /* until trace_stream_close() */
+};
+struct trace_stream;
+int trace_stream_open(struct trace *trace, enum arena_policy policy,
+		      struct trace_stream **stream, struct err *err);
+/* How many there are in all. */
+uint64_t trace_stream_requests(const struct trace_stream *stream);
+/* 1 and a part that is not empty, 0 at the end, -1 error. */
+int trace_stream_next(struct trace_stream *stream, struct trace_part *part, struct err *err);
+void trace_stream_close(struct trace_stream *stream); /* NULL is fine */
+
 /* The allocation events of one request as a replay list (malloc'd, caller
  * frees). 1 if there are any, 0 if the trace holds none for it (recorded with
  * --detail summary, or imported), -1 error. */

@@ -205,6 +205,48 @@ static void test_store__columns_equal_rows_in_order(void **state)
 	}
 }
 
+/* The parts of a stream, one behind the other, are the columns. */
+static void check_stream(enum arena_policy policy)
+{
+	struct err err;
+	struct trace *t = reopen();
+	struct trace_columns all;
+	struct trace_stream *stream;
+	struct trace_part part;
+	assert_int_equal(trace_columns_load(t, policy, &all, &err), 0);
+	assert_int_equal(trace_stream_open(t, policy, &stream, &err), 0);
+	assert_int_equal(trace_stream_requests(stream), all.count);
+	size_t at = 0;
+	int got;
+	while ((got = trace_stream_next(stream, &part, &err)) == 1) {
+		assert_in_range(part.count, 1, TRACE_PART_MAX);
+		assert_true(part.count <= all.count - at);
+		assert_memory_equal(part.id, all.id + at, part.count * 8);
+		assert_memory_equal(part.arrival_ns, all.arrival_ns + at, part.count * 8);
+		assert_memory_equal(part.service_ns, all.service_ns + at, part.count * 8);
+		assert_memory_equal(part.need_bytes, all.need_bytes + at, part.count * 8);
+		for (size_t i = 0; i < part.count; i++)
+			assert_string_equal(part.route[part.route_index[i]],
+					    all.route[all.route_index[at + i]]);
+		at += part.count;
+	}
+	assert_int_equal(got, 0);
+	assert_int_equal(at, all.count);
+	trace_stream_close(stream);
+	trace_columns_release(&all);
+	trace_close(t);
+}
+
+static void test_store__a_stream_gives_the_columns_in_parts(void **state)
+{
+	(void)state;
+	struct trace *t = create_with(TRACE_PART_MAX * 3 + 21);
+	commit(t);
+	trace_close(t);
+	check_stream(ARENA_BUMP);
+	check_stream(ARENA_REUSE);
+}
+
 static void sql(const char *statement)
 {
 	char command[512];
@@ -567,6 +609,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_store__what_is_put_is_read_back, start),
 		cmocka_unit_test_setup(test_store__columns_equal_rows_in_order, start),
+		cmocka_unit_test_setup(test_store__a_stream_gives_the_columns_in_parts, start),
 		cmocka_unit_test_setup(
 			test_store__without_columns_the_rows_give_the_same_digest, start),
 		cmocka_unit_test_setup(test_store__deleted_rows_are_gone_from_the_columns,
