@@ -60,7 +60,7 @@ static void why_count(const struct plan_text *t, uint32_t k, struct sentences *s
 {
 	const struct planner_class *c = &t->result->class[k];
 	const char *name = t->plan->class[k].name;
-	if (c->less_rejected > 0)
+	if (c->less_rejected > 0 && c->count > 1)
 		say(s,
 		    "%s: %u buckets, because with %u some %" PRIu64 " of %" PRIu64
 		    " requests, in %" PRIu64 " cluster%s, would have found none free "
@@ -68,7 +68,7 @@ static void why_count(const struct plan_text *t, uint32_t k, struct sentences *s
 		    name, c->count, c->count - 1, c->less_rejected, c->requests,
 		    c->less_clusters, plural(c->less_clusters), c->count,
 		    c->outcome.rejected_503, c->overlap);
-	else if (c->count > t->plan->threads)
+	else if (c->count > 1 && c->count > t->plan->threads)
 		say(s,
 		    "%s: %u buckets; with %u none of the trace's requests would have found none "
 		    "free either, but the upper end of the interval would be higher; at most %u "
@@ -119,15 +119,57 @@ static void why_waste(const struct plan_text *t, uint32_t k, struct sentences *s
 		    t->plan->class[k].name, 100 * c->used);
 }
 
+static void why_line(const struct plan_text *t, struct sentences *s)
+{
+	const struct planner_result *r = t->result;
+	char wait[UNITS_TEXT_MAX], p99[UNITS_TEXT_MAX];
+	uint64_t longest = 0;
+	for (uint32_t k = 0; k < r->class_count; k++)
+		longest = r->class[k].wait_ns_p99 > longest ? r->class[k].wait_ns_p99 : longest;
+	if (r->queue)
+		say(s,
+		    "queue: %u may wait%s, up to %s each; 99 of 100 that got a bucket waited at "
+		    "most %s; with a queue, one bucket more can mean one rejection more",
+		    r->queue, r->class_count > 1 ? " for each class" : "",
+		    units_format_time(r->wait_ns, wait), units_format_time(longest, p99));
+	else
+		say(s, "queue: no request waits for a bucket, the rates are of that");
+}
+
+/* What a search of queues found. */
+static void why_search(const struct plan_text *t, struct sentences *s)
+{
+	const struct planner_result *r = t->result;
+	char none[UNITS_TEXT_MAX], best[UNITS_TEXT_MAX], wait[UNITS_TEXT_MAX];
+	if (!t->ask->queue_search || !r->any_queue_bytes)
+		return;
+	units_format_time(t->ask->wait_ns, wait);
+	units_format_size(r->any_queue_bytes, best);
+	if (!r->no_queue_bytes)
+		say(s,
+		    "queue: without one the trace can't promise the target; with up to %u waiting "
+		    "up to %s it takes a bound of %s, and this is the shortest wait that comes "
+		    "within a hundredth of that",
+		    t->ask->queue, wait, best);
+	else if (r->queue)
+		say(s,
+		    "queue: without one the target takes a bound of %s; the best of all, with up to "
+		    "%u waiting up to %s, takes %s, and this is the shortest wait that comes within "
+		    "a hundredth of that",
+		    units_format_size(r->no_queue_bytes, none), t->ask->queue, wait, best);
+	else
+		say(s,
+		    "queue: up to %u waiting up to %s would save less than a hundredth of the bound "
+		    "(%s instead of %s)",
+		    t->ask->queue, wait, best, units_format_size(r->no_queue_bytes, none));
+}
+
 static void why_queue(const struct plan_text *t, struct sentences *s)
 {
-	char wait[UNITS_TEXT_MAX], p99[UNITS_TEXT_MAX];
-	if (t->ask->queue)
-		say(s,
-		    "queue: %u may wait, up to %s each; 99 of 100 that got a bucket waited at most "
-		    "%s; with a queue, one bucket more can mean one rejection more",
-		    t->ask->queue, units_format_time(t->ask->wait_ns, wait),
-		    units_format_time(t->result->class[0].wait_ns_p99, p99));
+	if (!t->ask->queue)
+		return;
+	why_line(t, s);
+	why_search(t, s);
 }
 
 /* What lies beyond the trace: a tail fitted to the needs of the route that sets
@@ -422,6 +464,8 @@ static void json_chosen(const struct plan_text *t, struct json *json)
 	json_pair_double(json, "rate_low", r->rate.low);
 	json_pair_double(json, "rate_high", r->rate.high);
 	json_pair_u64(json, "clusters", r->rate.clusters);
+	json_pair_u64(json, "queue", r->queue);
+	json_pair_u64(json, "wait_ns", r->wait_ns);
 	json_object_end(json);
 }
 
@@ -435,6 +479,8 @@ static void json_pareto(const struct plan_text *t, struct json *json)
 		json_pair_u64(json, "bound_bytes", p->bound_bytes);
 		json_pair_double(json, "rejection_rate", p->rejection_rate);
 		json_pair_double(json, "rate_high", p->rate_high);
+		json_pair_u64(json, "queue", p->queue);
+		json_pair_u64(json, "wait_ns", p->wait_ns);
 		json_key(json, "classes");
 		json_array_begin(json);
 		for (uint32_t k = 0; k < p->class_count; k++) {
@@ -650,14 +696,8 @@ static void reasons_make(const struct plan_text *t, struct reasons *r,
 		reason_add(r, r->section[k], "count", scratch);
 	}
 	scratch->count = 0;
-	char wait[UNITS_TEXT_MAX];
-	if (t->ask->queue)
-		say(scratch,
-		    "%u may wait; 99 of 100 that got a bucket waited at most %s. With a queue, one "
-		    "bucket more can mean one rejection more: the rates are of this plan alone",
-		    t->ask->queue, units_format_time(t->result->class[0].wait_ns_p99, wait));
-	else
-		say(scratch, "no request waits for a bucket: the rates above are of that");
+	why_line(t, scratch);
+	why_search(t, scratch);
 	reason_add(r, "server", "queue", scratch);
 	scratch->count = 0;
 	why_stacks(t, scratch);

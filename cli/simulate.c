@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* pail simulate: the exact outcome of every candidate asked for. */
 #include "cli/cli.h"
+#include "cli/sim_options.h"
 #include "cli/simulate_plan.h"
 #include "cli/stream.h"
 #include "cli/sweep.h"
@@ -20,17 +21,7 @@
 #include <unistd.h>
 
 enum {
-	KEY_QUEUE = 0x200,
-	KEY_WAIT,
-	KEY_LOAD,
-	KEY_POLICY,
-	KEY_CONFIDENCE,
-	KEY_THREADS,
-	KEY_OVERSIZE,
-	KEY_HEADROOM,
-	KEY_INFLATE,
-	KEY_BURST,
-	KEY_MAXIMAL,
+	KEY_OVERSIZE = 0x200,
 	KEY_BY_ROUTE,
 	KEY_SHARD,
 	KEY_STREAM,
@@ -44,37 +35,19 @@ enum {
 enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV };
 
 struct options {
-	struct traffic_ask traffic;
-	const char *sizes, *counts, *config, *plan;
-	uint64_t queue, wait_ns, threads;
-	double confidence;
-	bool early, overflow, by_route, policy_given, stream, confidence_given;
+	struct sim_options sim; /* first: its parser is handed the same input */
+	const char *sizes, *counts, *plan;
+	bool early, overflow, by_route, stream;
 	uint64_t page_bytes;
 	struct shard shard;
 	enum format format;
-	struct err err;
-	int failed;
 };
 
 static const struct argp_option argp_options[] = {
 	{"size", 's', "S,...", 0, "bucket sizes to try (default: from the needs)", 0},
 	{"count", 'n', "N,...", 0, "bucket counts to try (default: from the overlap)", 0},
-	{"queue", KEY_QUEUE, "Q", 0, "requests that may wait for a bucket (default 0)", 0},
-	{"wait", KEY_WAIT, "T", 0, "longest wait, with --queue (default 1s)", 0},
-	{"load", KEY_LOAD, "X", 0, "X times the traffic, by shifted copies (default 1)", 0},
-	{"policy", KEY_POLICY, "bump|reuse", 0, "the allocator (default reuse)", 0},
 	{"oversize", KEY_OVERSIZE, "hold|early", 0,
 	 "an oversize request holds its bucket to its end (default), or leaves early", 0},
-	{"headroom", KEY_HEADROOM, "SIZE", 0, "added to every need (default 0)", 0},
-	{"inflate", KEY_INFLATE, "SPEC", 0,
-	 "what if: route=PATTERN,service=X,need=X,share=P (factors; repeatable)", 0},
-	{"burst", KEY_BURST, "N[@T]", 0, "what if: N more requests at one instant", 0},
-	{"maximal", KEY_MAXIMAL, "P", 0,
-	 "what if: a share P of requests is as greedy and as slow as the worst seen", 0},
-	{"config", 'c', "FILE", 0, "take connections, stacks and buffers from this pail.conf",
-	 0},
-	{"confidence", KEY_CONFIDENCE, "P", 0, "of the intervals (default 0.95)", 0},
-	{"threads", KEY_THREADS, "N", 0, "threads (default: one per processor)", 0},
 	{"plan", KEY_PLAN, "FILE", 0,
 	 "instead of a grid, the whole plan in this pail.conf: classes, routes, queue, retry",
 	 0},
@@ -94,80 +67,41 @@ static const struct argp_option argp_options[] = {
 	{0},
 };
 
-static void keep(struct options *o, int result)
+static int oversize_parse(struct options *o, const char *arg, struct err *err)
 {
-	/* The first mistake is the one to tell. */
-	if (result < 0 && !o->failed)
-		o->failed = 1;
-}
-
-static int parse_word(struct options *o, const char *option, const char *arg, const char *yes,
-		      const char *no, struct err *err)
-{
-	if (strcmp(arg, yes) == 0)
-		return 1;
-	if (strcmp(arg, no) == 0)
-		return 0;
-	keep(o, err_usage(err, "%s: '%s' is neither %s nor %s", option, arg, yes, no));
+	o->early = strcmp(arg, "early") == 0;
+	if (!o->early && strcmp(arg, "hold") != 0)
+		return err_usage(err, "--oversize: '%s' is neither early nor hold", arg);
 	return 0;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
-	struct err scratch, *err = o->failed ? &scratch : &o->err;
+	struct err *err = sim_options_err(&o->sim);
+	int result = 0;
 	switch (key) {
+	case ARGP_KEY_INIT: state->child_inputs[0] = &o->sim; break;
 	case 's': o->sizes = arg; break;
 	case 'n': o->counts = arg; break;
-	case 'c': o->config = arg; break;
-	case KEY_QUEUE: keep(o, cli_parse_count("--queue", arg, &o->queue, err)); break;
-	case KEY_WAIT: keep(o, cli_parse_time("--wait", arg, &o->wait_ns, err)); break;
-	case KEY_LOAD:
-		keep(o, cli_parse_double("--load", arg, 0.001, 1000, &o->traffic.load, err));
-		break;
-	case KEY_POLICY:
-		o->policy_given = true;
-		if (arena_policy_parse(arg, &o->traffic.policy) < 0)
-			keep(o,
-			     err_usage(err, "--policy: '%s' is neither bump nor reuse", arg));
-		break;
-	case KEY_CONFIDENCE:
-		o->confidence_given = true;
-		keep(o,
-		     cli_parse_double("--confidence", arg, 0.5, 0.999999, &o->confidence, err));
-		break;
-	case KEY_THREADS: keep(o, cli_parse_count("--threads", arg, &o->threads, err)); break;
-	case KEY_OVERSIZE:
-		o->early = parse_word(o, "--oversize", arg, "early", "hold", err);
-		break;
-	case KEY_INFLATE:
-		keep(o, traffic_overlay_add(&o->traffic, OVERLAY_INFLATE, arg, err));
-		break;
-	case KEY_BURST:
-		keep(o, traffic_overlay_add(&o->traffic, OVERLAY_BURST, arg, err));
-		break;
-	case KEY_MAXIMAL:
-		keep(o, traffic_overlay_add(&o->traffic, OVERLAY_MAXIMAL, arg, err));
-		break;
-	case KEY_HEADROOM:
-		keep(o, cli_parse_size("--headroom", arg, &o->traffic.headroom_bytes, err));
-		break;
+	case KEY_OVERSIZE: result = oversize_parse(o, arg, err); break;
 	case KEY_PLAN: o->plan = arg; break;
 	case KEY_OVERFLOW: o->overflow = true; break;
-	case KEY_PAGES: keep(o, cli_parse_size("--pages", arg, &o->page_bytes, err)); break;
-	case KEY_SHARD: keep(o, shard_parse(arg, &o->shard, err)); break;
+	case KEY_PAGES: result = cli_parse_size("--pages", arg, &o->page_bytes, err); break;
+	case KEY_SHARD: result = shard_parse(arg, &o->shard, err); break;
 	case KEY_STREAM: o->stream = true; break;
 	case KEY_BY_ROUTE: o->by_route = true; break;
 	case KEY_JSON: o->format = FORMAT_JSON; break;
 	case KEY_CSV: o->format = FORMAT_CSV; break;
 	case ARGP_KEY_ARG:
-		if (o->traffic.path)
+		if (o->sim.traffic.path)
 			argp_error(state, "'%s' is one trace too many", arg);
-		o->traffic.path = arg;
+		o->sim.traffic.path = arg;
 		break;
 	case ARGP_KEY_NO_ARGS: argp_error(state, "name the trace to simulate"); break;
 	default: return ARGP_ERR_UNKNOWN;
 	}
+	sim_options_keep(&o->sim, result);
 	return 0;
 }
 
@@ -307,8 +241,8 @@ static uint64_t bound_of(const struct plan *base, uint64_t size, uint32_t count,
 	snprintf(plan.class[0].name, sizeof(plan.class[0].name), "main");
 	plan.class[0].size_bytes = size;
 	plan.class[0].count = count;
-	plan.queue = (uint32_t)o->queue;
-	plan.wait_ns = o->wait_ns;
+	plan.queue = (uint32_t)o->sim.queue;
+	plan.wait_ns = o->sim.wait_ns;
 	return limits_bound_bytes(&plan);
 }
 
@@ -340,14 +274,14 @@ static int queue_part(const struct options *o, const struct sim_trace *trace,
 	if (!candidates)
 		return err_set(err, "out of memory");
 	for (size_t c = 0; c < counts; c++)
-		candidates[c] = (struct queue_candidate){grid_ask->counts[c],
-							 (uint32_t)o->queue, o->wait_ns};
+		candidates[c] = (struct queue_candidate){
+			grid_ask->counts[c], (uint32_t)o->sim.queue, o->sim.wait_ns};
 	struct queue_ask ask = {
 		.candidates = candidates,
 		.candidate_count = counts,
 		.sizes = grid_ask->sizes,
 		.size_count = grid_ask->size_count,
-		.threads = (unsigned)o->threads,
+		.threads = (unsigned)o->sim.threads,
 		.batches = GRID_BATCHES,
 		.gap_ns = evidence->gap_ns,
 		.keep_fates = o->by_route,
@@ -364,7 +298,7 @@ static int queue_part(const struct options *o, const struct sim_trace *trace,
 					bound_of(base, ask.sizes[s], candidates[c].count, o),
 				.outcome = queue_at(&queue, c, s),
 				.rate = queue_rate_of(&queue, &ask, evidence, c, s,
-						      o->confidence),
+						      o->sim.confidence),
 				.wait_ns_p99 = queue.outcome[c].wait_ns_p99,
 			};
 			if (o->by_route)
@@ -391,7 +325,7 @@ static int grid_part(const struct options *o, const struct sim_trace *trace,
 				.count = ask->counts[c],
 				.bound_bytes = bound_of(base, ask->sizes[s], ask->counts[c], o),
 				.outcome = grid_at(grid, c, s),
-				.rate = rate_of(grid, ask, evidence, c, s, o->confidence),
+				.rate = rate_of(grid, ask, evidence, c, s, o->sim.confidence),
 			};
 			if (o->by_route && routes_fill(trace, grid->slot, NULL, out, err) < 0)
 				return -1;
@@ -410,7 +344,7 @@ static int sizes_part(const struct options *o, const struct sim_trace *trace,
 		.size_count = n,
 		.counts = q->counts,
 		.count_count = q->count_count,
-		.threads = (unsigned)o->threads,
+		.threads = (unsigned)o->sim.threads,
 		.batches = GRID_BATCHES,
 		.keep_slots = true,
 		.early_size = o->early ? q->sizes[first] : 0,
@@ -421,9 +355,9 @@ static int sizes_part(const struct options *o, const struct sim_trace *trace,
 		return -1;
 	int status = evidence_init(&evidence, trace, &grid, &ask, err);
 	if (status == 0) {
-		status = o->queue ? queue_part(o, trace, &ask, &evidence, base, result, err)
-				  : grid_part(o, trace, &ask, &grid, &evidence, base, result,
-					      err);
+		status = o->sim.queue ? queue_part(o, trace, &ask, &evidence, base, result, err)
+				      : grid_part(o, trace, &ask, &grid, &evidence, base,
+						  result, err);
 		evidence_release(&evidence);
 	}
 	grid_release(&grid);
@@ -442,7 +376,7 @@ static int simulate(const struct options *o, const struct sim_trace *trace,
 	result->candidate = calloc(q->size_count * q->count_count, sizeof(*result->candidate));
 	if (!result->candidate)
 		return err_set(err, "out of memory");
-	if (o->early && o->queue)
+	if (o->early && o->sim.queue)
 		return err_usage(err,
 				 "--oversize early can't be had with --queue: where a request "
 				 "leaves early, who waits for it depends on the size");
@@ -461,10 +395,10 @@ static void sweep_make(const struct options *o, const struct traffic *traffic,
 		       struct sweep *sweep)
 {
 	*sweep = (struct sweep){
-		.load = o->traffic.load,
-		.confidence = o->confidence,
-		.queue = o->queue,
-		.wait_ns = o->queue ? o->wait_ns : 0,
+		.load = o->sim.traffic.load,
+		.confidence = o->sim.confidence,
+		.queue = o->sim.queue,
+		.wait_ns = o->sim.queue ? o->sim.wait_ns : 0,
 		.requests = traffic->columns.count,
 		.span_ns = (uint64_t)traffic->columns.span_ns,
 		.route_names = (const char *const *)traffic->columns.route,
@@ -472,7 +406,7 @@ static void sweep_make(const struct options *o, const struct traffic *traffic,
 	};
 	snprintf(sweep->sha256, sizeof(sweep->sha256), "%s", traffic->columns.sha256);
 	snprintf(sweep->policy, sizeof(sweep->policy), "%s",
-		 arena_policy_name(o->traffic.policy));
+		 arena_policy_name(o->sim.traffic.policy));
 }
 
 static void write_routes(const struct traffic *traffic, const struct result *result,
@@ -514,9 +448,9 @@ static void write_table(const struct options *o, const struct traffic *traffic,
 	char text[UNITS_TEXT_MAX];
 	buf_printf(out, "%zu requests over %s, offered load %.2f buckets", traffic->view.count,
 		   units_format_time((uint64_t)load.span_ns, text), load.offered);
-	if (o->traffic.load != 1)
-		buf_printf(out, " (%g times the recorded)", o->traffic.load);
-	buf_printf(out, "; rates with %g %% intervals\n", 100 * o->confidence);
+	if (o->sim.traffic.load != 1)
+		buf_printf(out, " (%g times the recorded)", o->sim.traffic.load);
+	buf_printf(out, "; rates with %g %% intervals\n", 100 * o->sim.confidence);
 	struct table *table = table_new(9, heads);
 	if (!table) {
 		out->failed = true;
@@ -533,7 +467,7 @@ static void write_table(const struct options *o, const struct traffic *traffic,
 		table_cell(table, "%.3g", c->rate.low);
 		table_cell(table, "%.3g", c->rate.high);
 		table_cell(table, "%s",
-			   o->queue ? units_format_time(c->wait_ns_p99, text) : "-");
+			   o->sim.queue ? units_format_time(c->wait_ns_p99, text) : "-");
 	}
 	table_write(table, out, table_width_of(STDOUT_FILENO));
 	table_free(table);
@@ -549,11 +483,11 @@ static int stream_check(const struct options *o, struct err *err)
 		return err_usage(err, "--stream needs --size and --count: to choose them the "
 				      "whole trace would have to be in memory");
 	const char *without = NULL;
-	if (o->queue)
+	if (o->sim.queue)
 		without = "--queue";
-	else if (o->traffic.load != 1)
+	else if (o->sim.traffic.load != 1)
 		without = "--load";
-	else if (o->traffic.overlay_count)
+	else if (o->sim.traffic.overlay_count)
 		without = "--inflate, --burst and --maximal";
 	else if (o->by_route)
 		without = "--by-route";
@@ -563,7 +497,7 @@ static int stream_check(const struct options *o, struct err *err)
 		without = "--oversize early";
 	else if (o->plan)
 		without = "--plan";
-	else if (o->confidence_given)
+	else if (o->sim.confidence_given)
 		without = "--confidence";
 	if (without)
 		return err_usage(err,
@@ -618,7 +552,7 @@ static void stream_json(const struct options *o, const struct stream *stream,
 	json_pair_u64(&json, "requests", stream->grid.requests);
 	json_pair_u64(&json, "span_ns", stream->span_ns);
 	json_object_end(&json);
-	json_pair_text(&json, "policy", arena_policy_name(o->traffic.policy));
+	json_pair_text(&json, "policy", arena_policy_name(o->sim.traffic.policy));
 	json_key(&json, "candidates");
 	json_array_begin(&json);
 	for (size_t s = 0; s < q->size_count; s++) {
@@ -673,7 +607,7 @@ static int answer_stream(const struct options *o, const struct plan *base, struc
 					     .size_count = q.size_count,
 					     .counts = q.counts,
 					     .count_count = q.count_count};
-		status = stream_run(&o->traffic, &ask, &stream, err);
+		status = stream_run(&o->sim.traffic, &ask, &stream, err);
 	}
 	if (status == 0 && o->format == FORMAT_JSON)
 		stream_json(o, &stream, &q, base, out);
@@ -691,10 +625,10 @@ static int base_plan(const struct options *o, struct plan *plan, struct err *err
 	if ((o->overflow || o->page_bytes) && !o->plan)
 		return err_usage(err,
 				 "--overflow and --pages are of a whole plan: give --plan");
-	if (o->plan && (o->sizes || o->counts || o->config || o->queue))
+	if (o->plan && (o->sizes || o->counts || o->sim.config || o->sim.queue))
 		return err_usage(err, "--plan brings its own sizes, counts and queue");
 	limits_defaults(plan);
-	const char *path = o->plan ? o->plan : o->config;
+	const char *path = o->plan ? o->plan : o->sim.config;
 	return path ? conf_read(path, plan, err) : 0;
 }
 
@@ -704,8 +638,8 @@ static int answer_plan(const struct options *o, const struct traffic *traffic,
 	struct simulate_plan ask = {
 		.traffic = traffic,
 		.plan = plan,
-		.load = o->traffic.load,
-		.confidence = o->confidence,
+		.load = o->sim.traffic.load,
+		.confidence = o->sim.confidence,
 		.early = o->early,
 		.overflow = o->overflow,
 		.json = o->format == FORMAT_JSON,
@@ -723,15 +657,15 @@ static int answer(struct options *o, struct buf *out, struct err *err)
 	struct question question = {0};
 	struct result result = {0};
 	int status = base_plan(o, base, err);
-	if (status == 0 && !o->policy_given)
-		o->traffic.policy = base->policy;
+	if (status == 0 && !o->sim.policy_given)
+		o->sim.traffic.policy = base->policy;
 	if (status == 0 && o->stream) {
 		status = answer_stream(o, base, out, err);
 		free(base);
 		return status;
 	}
 	if (status == 0)
-		status = traffic_open(&o->traffic, &traffic, err);
+		status = traffic_open(&o->sim.traffic, &traffic, err);
 	if (status == 0 && o->plan) {
 		status = answer_plan(o, &traffic, base, out, err);
 		traffic_close(&traffic);
@@ -764,19 +698,19 @@ int cmd_simulate(int argc, char **argv)
 		parse,
 		"TRACE",
 		"Tells exactly what buckets of given sizes and counts would have refused.",
-		NULL,
+		sim_options_child,
 		NULL,
 		NULL};
-	struct options options = {
-		.traffic = {.policy = ARENA_REUSE, .load = 1},
-		.wait_ns = UINT64_C(1000000000),
-		.threads = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN),
-		.confidence = 0.95,
-	};
+	struct options options = {0};
+	sim_options_init(&options.sim);
 	if (cli_argp_parse(&argp, argc, argv, 0, &options) != 0)
 		return EXIT_USAGE;
-	if (options.failed)
-		return cli_fail(argv[0], &options.err);
+	if (options.sim.queue_auto)
+		sim_options_keep(&options.sim,
+				 err_usage(sim_options_err(&options.sim),
+					   "--queue: 'auto' is for pail plan; give a number"));
+	if (options.sim.failed)
+		return cli_fail(argv[0], &options.sim.err);
 	struct err err = {0};
 	struct buf out;
 	buf_init(&out);

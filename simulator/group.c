@@ -172,24 +172,27 @@ static uint64_t *rejected_count(const struct group *group, const uint32_t *slot)
 	return rejected;
 }
 
-static void counts_choose(struct group *group, const uint64_t *rejected, uint32_t least,
-			  double target, uint64_t requests_all, uint64_t refused_most,
-			  bool waits)
+static void counts_choose(struct group *group, const uint64_t *rejected,
+			  const struct planner_ask *ask, uint64_t requests_all)
 {
-	double tight = 4 * target * (double)requests_all + 8;
+	uint32_t least = ask->base->threads ? ask->base->threads : 1;
+	uint64_t most = refused_most(group, ask);
+	double tight = 4 * ask->target * (double)requests_all + 8;
 	uint32_t low = group->overlap;
 	while (low > least && (double)rejected[low - 1] <= tight)
 		low--;
-	/* With a queue fewer may do, but hardly fewer than the load. */
-	if (waits && (double)low > 0.8 * group->load.offered)
-		low = (uint32_t)(0.8 * group->load.offered);
+	/* With a queue fewer may do, but hardly fewer than the load: whoever waits, so
+	 * many buckets can't do more than so much work. */
+	double share = ask->queue_search ? 1 - fmin(ask->target, 0.2) : 0.8;
+	if (ask->queue && (double)low > share * group->load.offered)
+		low = (uint32_t)(share * group->load.offered);
 	if (low < least)
 		low = least;
 	size_t n = 0;
 	/* Below, counts for the frontier. */
 	enum { COARSE = 16 };
 	uint32_t coarse = low;
-	while (coarse > least && rejected[coarse - 1] <= refused_most)
+	while (!ask->queue_search && coarse > least && rejected[coarse - 1] <= most)
 		coarse--;
 	for (uint32_t i = 0; i < COARSE && coarse < low; i++) {
 		uint32_t c = coarse + (uint32_t)((uint64_t)(low - coarse) * i / COARSE);
@@ -259,20 +262,22 @@ static int by_bytes(const void *a, const void *b)
 	return x->size_index < y->size_index ? -1 : x->size_index > y->size_index;
 }
 
-/* What a candidate refuses, before anything is said of how sure that is. */
-static double option_refused(const struct group *group, const struct option *o)
+static bool waits(const struct group *group, const struct option *o)
 {
-	struct grid_outcome out =
-		group->queue.outcome ? queue_at(&group->queue, o->count_index, o->size_index)
-				     : grid_at(&group->grid, o->count_index, o->size_index);
-	return (double)(out.rejected_500 + out.rejected_503);
+	return group->line[o->line].queue > 0;
+}
+
+static struct grid_outcome option_outcome(const struct group *group, const struct option *o)
+{
+	return waits(group, o) ? queue_at(&group->queue, o->candidate, o->size_index)
+			       : grid_at(&group->grid, o->count_index, o->size_index);
 }
 
 static void option_rate(const struct group *group, struct option *o, double confidence)
 {
-	o->rate = group->queue.outcome
+	o->rate = waits(group, o)
 			  ? queue_rate_of(&group->queue, &group->queue_ask, &group->evidence,
-					  o->count_index, o->size_index, confidence)
+					  o->candidate, o->size_index, confidence)
 			  : rate_of(&group->grid, &group->ask, &group->evidence, o->count_index,
 				    o->size_index, confidence);
 	double n = (double)group->trace.count;
@@ -285,47 +290,58 @@ static void option_rate(const struct group *group, struct option *o, double conf
  * costs far more than a count, and its upper end is not below the count: most
  * candidates are out before theirs is made.
  */
-static void options_prune(struct group *group, size_t n, double confidence)
+static size_t options_prune(const struct group *group, struct option *kept, size_t n,
+			    double confidence)
 {
-	struct option *kept = group->option;
 	double best = INFINITY;
-	group->option_count = 0;
+	size_t count = 0;
 	for (size_t i = 0; i < n; i++) {
-		struct option o = group->option[i];
-		if (option_refused(group, &o) >= best)
+		struct option o = kept[i];
+		struct grid_outcome out = option_outcome(group, &o);
+		if ((double)(out.rejected_500 + out.rejected_503) >= best)
 			continue;
 		option_rate(group, &o, confidence);
 		if (o.rejected + o.above >= best)
 			continue;
 		best = o.rejected + o.above;
 		/* Of equal cost only the best. */
-		if (group->option_count && kept[group->option_count - 1].bytes == o.bytes)
-			group->option_count--;
-		kept[group->option_count++] = o;
+		if (count && kept[count - 1].bytes == o.bytes)
+			count--;
+		kept[count++] = o;
 	}
+	return count;
 }
 
-static int options_make(struct group *group, double confidence, struct err *err)
+static int options_make(struct group *group, uint32_t line, double confidence, struct err *err)
 {
-	size_t sizes = group->ask.size_count, counts = group->ask.count_count;
-	group->option = calloc(sizes * counts, sizeof(*group->option));
-	if (!group->option)
-		return err_set(err, "no memory for %zu candidates", sizes * counts);
-	size_t n = 0;
-	for (uint32_t c = 0; c < counts; c++) {
+	bool queue = group->line[line].queue > 0;
+	size_t sizes = group->ask.size_count;
+	size_t rows = queue ? group->row_count : group->ask.count_count;
+	struct option *option = calloc(sizes * rows + 1, sizeof(*option));
+	if (!option)
+		return err_set(err, "no memory for %zu candidates", sizes * rows);
+	/* Candidates with a line come after those of the lines before. */
+	size_t n = 0, lines_before = group->line[0].queue > 0 ? line : line - 1;
+	for (uint32_t r = 0; r < rows; r++) {
 		for (uint32_t s = 0; s < sizes; s++) {
-			struct option *o = &group->option[n];
-			*o = (struct option){.count_index = c, .size_index = s};
+			struct option *o = &option[n];
+			*o = (struct option){.count_index = queue ? group->row[r] : r,
+					     .size_index = s,
+					     .line = line};
+			if (queue)
+				o->candidate = (uint32_t)(lines_before * rows) + r;
 			uint64_t each =
 				group->size[s] + group->stack_bytes + LIMITS_BUCKET_META_BYTES;
 			each += (each + LIMITS_GUARD_BYTES) / 512; /* its page tables */
 			/* Sums of classes are not to overflow either. */
-			n += !__builtin_mul_overflow(each, group->count[c], &o->bytes) &&
+			n += !__builtin_mul_overflow(each, group->count[o->count_index],
+						     &o->bytes) &&
 			     o->bytes < UINT64_MAX / 256;
 		}
 	}
-	qsort(group->option, n, sizeof(*group->option), by_bytes);
-	options_prune(group, n, confidence);
+	qsort(option, n, sizeof(*option), by_bytes);
+	group->options[line].option = option;
+	group->options[line].count = options_prune(group, option, n, confidence);
 	return 0;
 }
 
@@ -340,29 +356,94 @@ static uint64_t stack_of(const struct planner_ask *ask, const bool *member)
 	return stack;
 }
 
-static int queue_play(struct group *group, const struct planner_ask *ask, struct err *err)
+/* ---- lines ---------------------------------------------------------------------- */
+
+size_t lines_of(const struct planner_ask *ask, struct line line[GROUP_LINES])
 {
-	struct queue_candidate candidates[GROUP_COUNTS];
-	for (size_t c = 0; c < group->ask.count_count; c++)
-		candidates[c] =
-			(struct queue_candidate){group->count[c], ask->queue, ask->wait_ns};
+	if (!ask->queue || !ask->queue_search) {
+		line[0] = (struct line){ask->queue, ask->queue ? ask->wait_ns : 0};
+		return 1;
+	}
+	enum { QUEUES = 5, WAITS = 4 }; /* each four times the one before */
+	static_assert(QUEUES * WAITS < GROUP_LINES, "room for the grid of lines");
+	size_t n = 0;
+	line[n++] = (struct line){0};
+	/* From the shortest wait to the longest, and there from the shortest queue. */
+	for (int w = WAITS - 1; w >= 0; w--) {
+		uint64_t wait = ask->wait_ns >> (2 * w);
+		for (int q = QUEUES - 1; wait > 0 && q >= 0; q--) {
+			uint32_t queue = ask->queue >> (2 * q);
+			if (queue > 0)
+				line[n++] = (struct line){queue, wait};
+		}
+	}
+	return n;
+}
+
+static int lines_play(struct group *group, const struct planner_ask *ask, size_t first,
+		      size_t lines, struct err *err)
+{
+	size_t n = 0;
+	free(group->candidate);
+	group->candidate = calloc(lines * group->row_count + 1, sizeof(*group->candidate));
+	if (!group->candidate)
+		return err_set(err, "out of memory");
+	for (size_t k = first; k < first + lines; k++) {
+		for (size_t r = 0; r < group->row_count; r++)
+			group->candidate[n++] = (struct queue_candidate){
+				group->count[group->row[r]], group->line[k].queue,
+				group->line[k].wait_ns};
+	}
 	group->queue_ask = (struct queue_ask){
-		.candidates = candidates,
-		.candidate_count = group->ask.count_count,
+		.candidates = group->candidate,
+		.candidate_count = n,
 		.sizes = group->size,
 		.size_count = group->ask.size_count,
 		.threads = ask->threads,
 		.batches = GRID_BATCHES,
 		.gap_ns = group->evidence.gap_ns,
 	};
-	if (queue_run(&group->trace, &group->queue_ask, &group->queue, err) < 0)
+	return queue_run(&group->trace, &group->queue_ask, &group->queue, err);
+}
+
+/* Counts that a search plays with each line: from those that the most patient line
+ * makes do with, to those that do without one. */
+static int rows_narrow(struct group *group, const struct planner_ask *ask, double allowed,
+		       struct err *err)
+{
+	size_t last = 0;
+	while (last + 1 < group->ask.count_count &&
+	       (double)group->evidence.rejected[group->count[last]] > allowed / 4)
+		last++;
+	group->row_count = 0;
+	for (size_t i = 0; i < GROUP_LINE_COUNTS; i++) {
+		uint32_t c = (uint32_t)(last * i / (GROUP_LINE_COUNTS - 1));
+		if (group->row_count == 0 || group->row[group->row_count - 1] < c)
+			group->row[group->row_count++] = c;
+	}
+	if (lines_play(group, ask, group->line_count - 1, 1, err) < 0)
 		return -1;
-	group->candidate = malloc(sizeof(candidates));
-	if (!group->candidate)
-		return err_set(err, "out of memory");
-	memcpy(group->candidate, candidates, sizeof(candidates));
-	group->queue_ask.candidates = group->candidate;
+	size_t keep = 0;
+	while (keep + 1 < group->row_count &&
+	       (double)group->queue.outcome[keep].rejected_503 > allowed)
+		keep++;
+	queue_release(&group->queue);
+	group->row_count -= keep;
+	memmove(group->row, group->row + keep, group->row_count * sizeof(*group->row));
 	return 0;
+}
+
+static int queue_play(struct group *group, const struct planner_ask *ask, uint64_t requests_all,
+		      struct err *err)
+{
+	group->row_count = group->ask.count_count;
+	for (uint32_t r = 0; r < group->row_count; r++)
+		group->row[r] = r;
+	if (!ask->queue_search)
+		return lines_play(group, ask, 0, 1, err);
+	if (rows_narrow(group, ask, ask->target * (double)requests_all, err) < 0)
+		return -1;
+	return lines_play(group, ask, 1, group->line_count - 1, err);
 }
 
 /* Everything that the one search of slots tells: it is not made twice. */
@@ -372,8 +453,7 @@ static int slots_read(struct group *group, const uint32_t *slot, const struct pl
 	uint64_t *rejected = rejected_count(group, slot);
 	if (!rejected)
 		return err_set(err, "no memory for %u counts", group->overlap);
-	counts_choose(group, rejected, ask->base->threads ? ask->base->threads : 1, ask->target,
-		      requests_all, refused_most(group, ask), ask->queue > 0);
+	counts_choose(group, rejected, ask, requests_all);
 	free(rejected);
 	if (grid_of_slots(&group->trace, &group->ask, slot, &group->grid, err) < 0)
 		return -1;
@@ -400,9 +480,14 @@ static int group_fill(struct group *group, const struct sim_trace *trace,
 	free(slot);
 	if (result < 0)
 		return -1;
-	if (ask->queue && queue_play(group, ask, err) < 0)
+	group->line_count = lines_of(ask, group->line);
+	if (ask->queue && queue_play(group, ask, trace->count, err) < 0)
 		return -1;
-	return options_make(group, ask->confidence, err);
+	for (uint32_t k = 0; k < group->line_count; k++) {
+		if (options_make(group, k, ask->confidence, err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 int group_init(struct group *group, const struct sim_trace *trace, const bool *member,
@@ -424,40 +509,61 @@ void group_release(struct group *group)
 	evidence_release(&group->evidence);
 	queue_release(&group->queue);
 	free(group->candidate);
-	free(group->option);
+	for (size_t k = 0; k < group->line_count; k++)
+		free(group->options[k].option);
 	*group = (struct group){0};
 }
 
-void group_describe(const struct group *group, const struct option *option,
-		    struct planner_class *class)
+/* What one bucket fewer would have refused. Where that was no candidate it is
+ * played now. */
+static int less_find(const struct group *group, const struct option *o,
+		     struct planner_class *class, struct err *err)
+{
+	uint32_t less = class->count - 1;
+	if (!waits(group, o)) {
+		if (less <= group->evidence.count_max) {
+			class->less_rejected = group->evidence.rejected[less];
+			class->less_clusters = group->evidence.clusters[less];
+		}
+		return 0;
+	}
+	if (less == 0) {
+		class->less_rejected = group->trace.count;
+		class->less_clusters = 1;
+		return 0;
+	}
+	const struct line *line = &group->line[o->line];
+	struct queue_candidate candidate = {less, line->queue, line->wait_ns};
+	struct queue_ask ask = group->queue_ask;
+	struct queue queue;
+	ask.candidates = &candidate;
+	ask.candidate_count = 1;
+	if (queue_run(&group->trace, &ask, &queue, err) < 0)
+		return -1;
+	class->less_rejected = queue.outcome[0].rejected_503;
+	class->less_clusters = queue.outcome[0].clusters;
+	queue_release(&queue);
+	return 0;
+}
+
+int group_describe(const struct group *group, const struct option *option,
+		   struct planner_class *class, struct err *err)
 {
 	*class = (struct planner_class){
 		.size_bytes = group->size[option->size_index],
 		.stack_bytes = group->stack_bytes,
 		.count = group->count[option->count_index],
 		.requests = group->trace.count,
-		.outcome = grid_at(&group->grid, option->count_index, option->size_index),
+		.outcome = option_outcome(group, option),
 		.rate = option->rate,
 		.load = group->load,
 		.peakedness = group->peakedness,
 		.overlap = group->overlap,
 	};
-	if (group->queue.outcome) {
-		class->outcome =
-			queue_at(&group->queue, option->count_index, option->size_index);
-		class->wait_ns_p99 = group->queue.outcome[option->count_index].wait_ns_p99;
-	}
-	uint32_t less = class->count - 1;
-	for (size_t c = 0; c < group->queue.candidate_count; c++) {
-		if (group->count[c] != less)
-			continue;
-		class->less_rejected = group->queue.outcome[c].rejected_503;
-		class->less_clusters = group->queue.outcome[c].clusters;
-	}
-	if (!group->queue.outcome && less <= group->evidence.count_max) {
-		class->less_rejected = group->evidence.rejected[less];
-		class->less_clusters = group->evidence.clusters[less];
-	}
+	if (waits(group, option))
+		class->wait_ns_p99 = group->queue.outcome[option->candidate].wait_ns_p99;
+	if (less_find(group, option, class, err) < 0)
+		return -1;
 	double used = 0;
 	uint64_t fit = 0;
 	for (size_t i = 0; i < group->trace.count; i++) {
@@ -477,4 +583,5 @@ void group_describe(const struct group *group, const struct option *option,
 		}
 	}
 	class->used = fit ? used / (double)fit / (double)class->size_bytes : 0;
+	return 0;
 }

@@ -9,7 +9,21 @@
 
 #include "simulator/sim.h"
 
-enum { GROUP_SIZES = 40, GROUP_COUNTS = 96 };
+enum { GROUP_SIZES = 40, GROUP_COUNTS = 96, GROUP_LINES = 24, GROUP_LINE_COUNTS = 24 };
+
+/* How long a line may form before the buckets. All classes of a plan have the same
+ * one: it is one number of the server. */
+struct line {
+	uint32_t queue; /* 0: no request waits */
+	uint64_t wait_ns;
+};
+/* The lines to try: the one asked for, or none and a grid of them. Returns how many. */
+size_t lines_of(const struct planner_ask *ask, struct line line[GROUP_LINES]);
+
+struct options {
+	struct option *option; /* those that nothing cheaper beats, cost ascending */
+	size_t count;
+};
 
 struct group {
 	struct sim_columns columns; /* the group's requests */
@@ -23,17 +37,21 @@ struct group {
 	struct grid_ask ask, slot_ask; /* point into the above */
 	struct grid grid;
 	struct evidence evidence;
-	struct queue queue; /* when requests may wait: one candidate per count */
+	struct line line[GROUP_LINES];
+	size_t line_count;
+	/* When requests may wait: candidates by line, and within a line by row. */
+	struct queue queue;
 	struct queue_ask queue_ask;
 	struct queue_candidate *candidate;
-	/* The candidates that nothing cheaper beats, cost ascending. */
-	struct option *option;
-	size_t option_count;
+	uint32_t row[GROUP_COUNTS]; /* indices of count[] that are played with a line */
+	size_t row_count;
+	struct options options[GROUP_LINES]; /* by line */
 };
 
 struct option {
-	uint32_t count_index, size_index;
-	uint64_t bytes; /* count x (size + stack + meta), with page tables */
+	uint32_t count_index, size_index, line;
+	uint32_t candidate; /* of the queue's, when the line is one */
+	uint64_t bytes;     /* count x (size + stack + meta), with page tables */
 	struct rate rate;
 	double rejected, above; /* requests: the estimate, and its upper end less it */
 };
@@ -42,7 +60,7 @@ struct option {
 int group_init(struct group *group, const struct sim_trace *trace, const bool *member,
 	       const struct planner_ask *ask, struct err *err);
 void group_release(struct group *group);
-void group_describe(const struct group *group, const struct option *option,
-		    struct planner_class *class);
+int group_describe(const struct group *group, const struct option *option,
+		   struct planner_class *class, struct err *err);
 
 #endif

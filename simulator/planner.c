@@ -26,6 +26,7 @@ struct choice {
 	uint32_t classes;
 	uint32_t first[PLANNER_CLASSES_MAX + 1]; /* group runs: first[i] .. first[i+1] */
 	uint32_t option[PLANNER_CLASSES_MAX];
+	uint32_t line;
 	uint64_t bytes;
 	double upper; /* requests refused, at the upper end */
 	bool valid;
@@ -38,11 +39,13 @@ struct planner {
 	uint32_t *group_of; /* by route */
 	uint32_t groups;
 	struct group *run[GROUPS_TRIED][GROUPS_TRIED + 1]; /* [first][end] */
-	struct plan *plan;        /* the base, to count the bound of a choice with */
-	double allowed;           /* requests that may be refused */
-	struct choice cheapest;   /* meets the target */
-	struct choice safest;     /* lowest upper end of all */
-	struct choice affordable; /* lowest upper end within the memory */
+	struct plan *plan; /* the base, to count the bound of a choice with */
+	double allowed;    /* requests that may be refused */
+	struct line line[GROUP_LINES];
+	size_t line_count;
+	struct choice cheapest[GROUP_LINES]; /* meets the target, by line */
+	struct choice safest;                /* lowest upper end of all */
+	struct choice affordable;            /* lowest upper end within the memory */
 	struct planner_point *point;
 	size_t point_count;
 };
@@ -211,7 +214,7 @@ static const struct group *choice_group(const struct planner *p, const struct ch
 static const struct option *choice_option(const struct planner *p, const struct choice *c,
 					  uint32_t class)
 {
-	return &choice_group(p, c, class)->option[c->option[class]];
+	return &choice_group(p, c, class)->options[c->line].option[c->option[class]];
 }
 
 /* What the configuration that planner_plan() makes of it will be bound to. A
@@ -251,10 +254,10 @@ static void choice_sum(const struct planner *p, struct choice *c)
 static void choice_at_price(const struct planner *p, struct choice *c, double price)
 {
 	for (uint32_t k = 0; k < c->classes; k++) {
-		const struct group *g = choice_group(p, c, k);
+		const struct options *options = &choice_group(p, c, k)->options[c->line];
 		double best = INFINITY;
-		for (uint32_t i = 0; i < g->option_count; i++) {
-			const struct option *o = &g->option[i];
+		for (uint32_t i = 0; i < options->count; i++) {
+			const struct option *o = &options->option[i];
 			double cost = (double)o->bytes + price * (o->rejected + o->above);
 			if (cost < best) {
 				best = cost;
@@ -265,12 +268,60 @@ static void choice_at_price(const struct planner *p, struct choice *c, double pr
 	choice_sum(p, c);
 }
 
+/* ---- the frontier ---------------------------------------------------------------- */
+
+static int point_compare(const void *a, const void *b)
+{
+	const struct planner_point *x = a, *y = b;
+	if (x->bound_bytes != y->bound_bytes)
+		return x->bound_bytes < y->bound_bytes ? -1 : 1;
+	if (x->rate_high != y->rate_high)
+		return x->rate_high < y->rate_high ? -1 : 1;
+	return x->wait_ns < y->wait_ns ? -1 : x->wait_ns > y->wait_ns;
+}
+
+/* Only points that nothing cheaper comes near: a gain of less than one part in a
+ * hundred is no other plan. */
+static void points_thin(struct planner *p)
+{
+	qsort(p->point, p->point_count, sizeof(*p->point), point_compare);
+	double best = INFINITY;
+	size_t n = 0;
+	for (size_t i = 0; i < p->point_count; i++) {
+		if (p->point[i].rate_high < best * 0.99) {
+			best = p->point[i].rate_high;
+			p->point[n++] = p->point[i];
+		}
+	}
+	/* The steps of a hundredth that fit between 1 and 0 are fewer than there is room,
+	 * unless rates go below what any trace can tell. */
+	p->point_count = n < PARETO_MAX ? n : PARETO_MAX - 1;
+}
+
+static void pareto_make(struct planner *p)
+{
+	struct planner_result *r = p->result;
+	points_thin(p);
+	size_t n = p->point_count;
+	if (n > PARETO_KEPT) {
+		for (size_t i = 0; i < PARETO_KEPT; i++)
+			p->point[i] = p->point[(i + 1) * n / PARETO_KEPT - 1];
+		n = PARETO_KEPT;
+	}
+	r->pareto = p->point;
+	r->pareto_count = n;
+	p->point = NULL;
+}
+
 static void point_add(struct planner *p, const struct choice *c)
 {
 	if (p->point_count == PARETO_MAX)
-		return;
+		points_thin(p);
 	struct planner_point *point = &p->point[p->point_count++];
-	*point = (struct planner_point){.bound_bytes = c->bytes, .class_count = c->classes};
+	*point = (struct planner_point){.bound_bytes = c->bytes,
+					.class_count = c->classes,
+					.queue = p->line[c->line].queue,
+					.wait_ns = p->line[c->line].wait_ns};
 	double n = (double)p->ask->trace->count;
 	point->rate_high = fmin(c->upper / n, 1);
 	for (uint32_t k = 0; k < c->classes; k++) {
@@ -300,7 +351,7 @@ static void choice_consider(struct planner *p, const struct choice *c)
 	uint64_t memory = p->ask->memory_bytes;
 	keep_better(&p->safest, c, true);
 	if (c->upper <= p->allowed)
-		keep_better(&p->cheapest, c, false);
+		keep_better(&p->cheapest[c->line], c, false);
 	if (memory && c->bytes <= memory)
 		keep_better(&p->affordable, c, true);
 }
@@ -330,8 +381,8 @@ static void choice_trim(struct planner *p, struct choice *c)
 
 static void cut_single(struct planner *p, struct choice *c)
 {
-	const struct group *g = choice_group(p, c, 0);
-	for (c->option[0] = 0; c->option[0] < g->option_count; c->option[0]++) {
+	const struct options *options = &choice_group(p, c, 0)->options[c->line];
+	for (c->option[0] = 0; c->option[0] < options->count; c->option[0]++) {
 		choice_sum(p, c);
 		choice_consider(p, c);
 		point_add(p, c);
@@ -391,37 +442,6 @@ static void cuts_try(struct planner *p, struct choice *c, uint32_t from)
 
 /* ---- the answer ------------------------------------------------------------------- */
 
-static int point_compare(const void *a, const void *b)
-{
-	const struct planner_point *x = a, *y = b;
-	if (x->bound_bytes != y->bound_bytes)
-		return x->bound_bytes < y->bound_bytes ? -1 : 1;
-	return x->rate_high < y->rate_high ? -1 : x->rate_high > y->rate_high;
-}
-
-static void pareto_make(struct planner *p)
-{
-	struct planner_result *r = p->result;
-	qsort(p->point, p->point_count, sizeof(*p->point), point_compare);
-	double best = INFINITY;
-	size_t n = 0;
-	for (size_t i = 0; i < p->point_count; i++) {
-		/* A gain of less than one part in a hundred is no other plan. */
-		if (p->point[i].rate_high < best * 0.99) {
-			best = p->point[i].rate_high;
-			p->point[n++] = p->point[i];
-		}
-	}
-	if (n > PARETO_KEPT) {
-		for (size_t i = 0; i < PARETO_KEPT; i++)
-			p->point[i] = p->point[(i + 1) * n / PARETO_KEPT - 1];
-		n = PARETO_KEPT;
-	}
-	r->pareto = p->point;
-	r->pareto_count = n;
-	p->point = NULL;
-}
-
 /* order[i] = the class of the cut that comes i-th by size. */
 static void order_by_size(const struct planner *p, const struct choice *c,
 			  uint32_t order[PLANNER_CLASSES_MAX])
@@ -454,7 +474,8 @@ static int choice_publish(struct planner *p, const struct choice *c, struct err 
 		const struct option *o = choice_option(p, c, order[i]);
 		struct planner_class *class = &r->class[i];
 		place[order[i]] = i;
-		group_describe(choice_group(p, c, order[i]), o, class);
+		if (group_describe(choice_group(p, c, order[i]), o, class, err) < 0)
+			return -1;
 		r->outcome.offered += class->outcome.offered;
 		r->outcome.rejected_500 += class->outcome.rejected_500;
 		r->outcome.rejected_503 += class->outcome.rejected_503;
@@ -471,6 +492,8 @@ static int choice_publish(struct planner *p, const struct choice *c, struct err 
 	r->rate.high = fmin(c->upper / n, 1);
 	r->bound_bytes = c->bytes;
 	r->class_count = c->classes;
+	r->queue = p->line[c->line].queue;
+	r->wait_ns = p->line[c->line].wait_ns;
 	for (size_t route = 0; route < p->route_count; route++) {
 		uint32_t k = 0;
 		while (p->group_of[route] >= c->first[k + 1])
@@ -480,21 +503,46 @@ static int choice_publish(struct planner *p, const struct choice *c, struct err 
 	return 0;
 }
 
+/* Of what meets the target the least bound, and of those within a hundredth of it the
+ * one that lets requests wait the shortest: lines ascend in wait and then in queue. */
+static const struct choice *cheapest_find(struct planner *p)
+{
+	struct planner_result *r = p->result;
+	const struct choice *least = &p->cheapest[0];
+	for (size_t k = 0; k < p->line_count; k++) {
+		const struct choice *c = &p->cheapest[k];
+		if (c->valid && (!least->valid || c->bytes < least->bytes))
+			least = c;
+	}
+	if (!p->ask->queue_search || !least->valid)
+		return least;
+	r->no_queue_bytes = p->cheapest[0].valid ? p->cheapest[0].bytes : 0;
+	r->any_queue_bytes = least->bytes;
+	uint64_t enough = least->bytes + least->bytes / 100;
+	if (p->ask->memory_bytes >= least->bytes && p->ask->memory_bytes < enough)
+		enough = p->ask->memory_bytes;
+	for (size_t k = 0; k < p->line_count; k++) {
+		if (p->cheapest[k].valid && p->cheapest[k].bytes <= enough)
+			return &p->cheapest[k];
+	}
+	return least;
+}
+
 static int answer(struct planner *p, struct err *err)
 {
 	struct planner_result *r = p->result;
 	uint64_t memory = p->ask->memory_bytes;
-	const struct choice *chosen = &p->cheapest;
+	const struct choice *cheapest = cheapest_find(p), *chosen = cheapest;
 	if (p->ask->best_service) {
 		chosen = &p->affordable;
 		r->verdict = chosen->valid ? PLANNER_MET : PLANNER_OVER_MEMORY;
-	} else if (!p->cheapest.valid) {
+	} else if (!cheapest->valid) {
 		r->verdict = PLANNER_TOO_LITTLE_DATA;
 		r->requests_needed = ceil(p->safest.upper / p->ask->target);
 		chosen = memory ? &p->affordable : &p->safest;
-	} else if (memory && p->cheapest.bytes > memory) {
+	} else if (memory && cheapest->bytes > memory) {
 		r->verdict = PLANNER_OVER_MEMORY;
-		r->least_bytes = p->cheapest.bytes;
+		r->least_bytes = cheapest->bytes;
 		chosen = &p->affordable;
 	}
 	pareto_make(p);
@@ -524,10 +572,9 @@ int planner_run(const struct planner_ask *ask, struct planner_result *result, st
 	if (ask->classes < 1 || ask->classes > PLANNER_CLASSES_MAX)
 		return err_usage(err, "between 1 and %d classes can be planned",
 				 PLANNER_CLASSES_MAX);
-	if (ask->queue && ask->classes > 1)
-		return err_usage(err, "a queue can be planned for one class only");
 	struct planner p = {.ask = ask, .result = result};
 	p.allowed = ask->target * (double)ask->trace->count;
+	p.line_count = lines_of(ask, p.line);
 	p.point = calloc(PARETO_MAX, sizeof(*p.point));
 	p.plan = malloc(sizeof(*p.plan));
 	int status = p.point && p.plan ? 0 : err_set(err, "out of memory");
@@ -540,8 +587,10 @@ int planner_run(const struct planner_ask *ask, struct planner_result *result, st
 	if (status == 0)
 		status = runs_make(&p, err);
 	if (status == 0) {
-		struct choice start = {0};
-		cuts_try(&p, &start, 0);
+		for (uint32_t k = 0; k < p.line_count; k++) {
+			struct choice start = {.line = k};
+			cuts_try(&p, &start, 0);
+		}
 		status = answer(&p, err);
 	}
 	planner_free_runs(&p);
@@ -623,9 +672,9 @@ int planner_plan(const struct planner_ask *ask, const struct planner_result *res
 	*plan = *ask->base;
 	plan->class_count = result->class_count;
 	plan->route_count = 0;
-	plan->queue = ask->queue;
-	if (ask->queue)
-		plan->wait_ns = ask->wait_ns;
+	plan->queue = result->queue;
+	if (result->queue)
+		plan->wait_ns = result->wait_ns;
 	for (uint32_t k = 0; k < result->class_count; k++) {
 		struct plan_class *class = &plan->class[k];
 		class_name(result, k, class);

@@ -388,8 +388,12 @@ struct planner_ask {
 	bool best_service; /* the fewest rejections within memory_bytes, whatever the target */
 	unsigned classes;  /* at most that many */
 	unsigned threads;
-	uint32_t queue;   /* requests that may wait for a bucket; only with one class */
+	uint32_t queue;   /* requests that may wait for a bucket of each class */
 	uint64_t wait_ns; /* and how long */
+	/* Those two are the most: lines of less are tried too, and none. The shortest wait,
+	 * and then the shortest queue, is taken with which the bound is within a hundredth
+	 * of the least. */
+	bool queue_search;
 };
 
 /* One class of a plan, with what its numbers rest on. */
@@ -417,6 +421,8 @@ struct planner_point {
 	uint32_t class_count;
 	uint64_t size_bytes[PLANNER_CLASSES_MAX]; /* ascending */
 	uint32_t count[PLANNER_CLASSES_MAX];
+	uint32_t queue;
+	uint64_t wait_ns;
 };
 
 enum planner_verdict {
@@ -436,6 +442,11 @@ struct planner_result {
 	struct rate rate;
 	struct grid_outcome outcome;
 	uint64_t bound_bytes;
+	uint32_t queue; /* who may wait for a bucket of each class, and how long */
+	uint64_t wait_ns;
+	/* Of a search, bounds that meet the target (0: nothing does): without any line,
+	 * and with the best of all. */
+	uint64_t no_queue_bytes, any_queue_bytes;
 	uint64_t least_bytes;         /* bound of what meets the target, when over memory */
 	double requests_needed;       /* in all, when the data is too little */
 	struct planner_point *pareto; /* bound ascending, rate_high descending */

@@ -170,7 +170,8 @@ class Commands(unittest.TestCase):
         self.assertIn("cut short", self.run_pail("combine", "cut", "part2", "part3", code=3).stderr)
 
     def test_a_plan_is_what_simulate_and_the_server_say_of_it(self):
-        for extra in ((), ("--classes", "3"), ("--queue", "8", "--wait", "30ms")):
+        for extra in ((), ("--classes", "3"), ("--queue", "8", "--wait", "30ms"),
+                      ("--classes", "2", "--queue", "4", "--wait", "30ms"), ("--queue", "auto", "--wait", "100ms")):
             with self.subTest(extra=extra):
                 plan = json.loads(self.run_pail("plan", "t.db", "--target", "1e-2", "-o", "p.conf", "--json", *extra).stdout)
                 self.assertEqual(plan["schema"], "pail.plan/1")
@@ -245,7 +246,9 @@ class Commands(unittest.TestCase):
             ("simulate", "t.db", "--overflow"),
             ("plan", "t.db", "--target", "2"),
             ("plan", "t.db", "--classes", "99"),
-            ("plan", "t.db", "--classes", "2", "--queue", "2"),
+            ("simulate", "t.db", "--queue", "auto"),
+            ("plan", "t.db", "--queue", "automatic"),
+            ("plan", "t.db", "--queue", "2000000"),
         ):
             with self.subTest(words=words):
                 self.run_pail(*words, code=2)

@@ -264,6 +264,89 @@ static void test_plan__classes_by_route_save_memory_and_add_up(void **state)
 	sim_columns_release(&columns);
 }
 
+static struct grid_outcome world_of(const struct sim_trace *trace,
+				    const struct planner_result *result)
+{
+	struct world_ask ask = {.class_count = result->class_count,
+				.class_of_route = result->class_of_route,
+				.queue = result->queue,
+				.wait_ns = result->wait_ns};
+	for (uint32_t k = 0; k < result->class_count; k++) {
+		ask.size_bytes[k] = result->class[k].size_bytes;
+		ask.count[k] = result->class[k].count;
+	}
+	struct world world;
+	struct err err;
+	assert_int_equal(world_run(trace, &ask, &world, &err), 0);
+	struct grid_outcome out = world.outcome;
+	world_release(&world);
+	return out;
+}
+
+static void test_plan__a_queue_before_each_class_is_played_exactly(void **state)
+{
+	(void)state;
+	struct random random = {9};
+	struct sim_columns columns;
+	struct err err;
+	mixed_trace(&random, 30000, &columns);
+	struct planner_ask ask = ask_for(&columns.trace, 5e-3, 2);
+	struct planner_result without, with;
+	assert_int_equal(planner_run(&ask, &without, &err), 0);
+	ask.queue = 6;
+	ask.wait_ns = 20000000;
+	assert_int_equal(planner_run(&ask, &with, &err), 0);
+	assert_int_equal(with.class_count, 2);
+	assert_int_equal(with.queue, 6);
+	assert_true(with.bound_bytes < without.bound_bytes);
+	struct grid_outcome out = world_of(&columns.trace, &with);
+	assert_memory_equal(&out, &with.outcome, sizeof(out));
+	/* What is said of one bucket fewer is so. */
+	for (uint32_t k = 0; k < with.class_count; k++) {
+		if (with.class[k].count < 2)
+			continue;
+		uint64_t said =
+			with.class[k].less_rejected - with.class[k].outcome.rejected_503;
+		with.class[k].count--;
+		struct grid_outcome less = world_of(&columns.trace, &with);
+		assert_int_equal(less.rejected_503 - out.rejected_503, said);
+		with.class[k].count++;
+	}
+	planner_release(&without);
+	planner_release(&with);
+	sim_columns_release(&columns);
+}
+
+static void test_plan__a_search_finds_the_shortest_wait_that_is_worth_it(void **state)
+{
+	(void)state;
+	struct random random = {10};
+	struct sim_columns columns;
+	struct err err;
+	poisson_trace(&random, 30000, 20, SERVICE_EXPONENTIAL, &columns);
+	struct sim_load load = sim_trace_load(&columns.trace);
+	struct planner_ask ask = ask_for(&columns.trace, 5e-3, 1);
+	struct planner_result none, longest, found;
+	assert_int_equal(planner_run(&ask, &none, &err), 0);
+	ask.queue = 64;
+	ask.wait_ns = (uint64_t)(4 * load.service_mean_ns);
+	assert_int_equal(planner_run(&ask, &longest, &err), 0);
+	ask.queue_search = true;
+	assert_int_equal(planner_run(&ask, &found, &err), 0);
+	assert_int_equal(found.no_queue_bytes, none.bound_bytes);
+	assert_true(found.any_queue_bytes <= longest.bound_bytes);
+	assert_true(found.bound_bytes <= found.any_queue_bytes + found.any_queue_bytes / 100);
+	assert_true(found.bound_bytes < none.bound_bytes);
+	assert_true(found.queue > 0 && found.wait_ns < ask.wait_ns);
+	assert_true(found.rate.high <= 5e-3);
+	struct grid_outcome out = world_of(&columns.trace, &found);
+	assert_memory_equal(&out, &found.outcome, sizeof(out));
+	planner_release(&none);
+	planner_release(&longest);
+	planner_release(&found);
+	sim_columns_release(&columns);
+}
+
 static void test_plan__deep_stacks_are_paid_for(void **state)
 {
 	(void)state;
@@ -297,6 +380,8 @@ int main(void)
 		cmocka_unit_test(test_plan__too_short_a_trace_is_told_with_what_is_missing),
 		cmocka_unit_test(test_plan__a_memory_limit_is_kept),
 		cmocka_unit_test(test_plan__classes_by_route_save_memory_and_add_up),
+		cmocka_unit_test(test_plan__a_queue_before_each_class_is_played_exactly),
+		cmocka_unit_test(test_plan__a_search_finds_the_shortest_wait_that_is_worth_it),
 		cmocka_unit_test(test_plan__deep_stacks_are_paid_for),
 	};
 	return cmocka_run_group_tests(tests, setup, NULL);
