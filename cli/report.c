@@ -6,6 +6,7 @@
 #include "base/table.h"
 #include "base/units.h"
 #include "cli/groups.h"
+#include "cli/report_page.h"
 #include "cli/report_sites.h"
 #include "libtrace/trace.h"
 
@@ -16,14 +17,23 @@
 #include <string.h>
 #include <unistd.h>
 
-enum key { KEY_BY = 256, KEY_SORT, KEY_LIMIT, KEY_JSON, KEY_CSV, KEY_POLICY };
+enum key {
+	KEY_BY = 256,
+	KEY_SORT,
+	KEY_LIMIT,
+	KEY_JSON,
+	KEY_CSV,
+	KEY_POLICY,
+	KEY_HTML,
+	KEY_PLAN
+};
 
 static const char *const by_names[] = {"route", "status", "request", "confidence", "site"};
 static const enum group_by by_values[] = {GROUP_ROUTE, GROUP_STATUS, GROUP_REQUEST,
 					  GROUP_CONFIDENCE};
 
 struct words {
-	const char *trace, *sort;
+	const char *trace, *sort, *html, *plan;
 	size_t by;
 	uint64_t limit;
 	enum arena_policy policy;
@@ -39,6 +49,9 @@ static const struct argp_option options[] = {
 	 0},
 	{"json", KEY_JSON, NULL, 0, "one JSON document, pail.report/1", 0},
 	{"csv", KEY_CSV, NULL, 0, "comma-separated values, with a header line", 0},
+	{"html", KEY_HTML, "FILE", 0,
+	 "write one page with plots, tables and a flame graph; it needs no network", 0},
+	{"plan", KEY_PLAN, "FILE", 0, "with --html: draw in the buckets of this pail.conf", 0},
 	{0}};
 
 static error_t parse(int key, char *text, struct argp_state *state)
@@ -65,6 +78,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		break;
 	case KEY_JSON: w->json = true; break;
 	case KEY_CSV: w->csv = true; break;
+	case KEY_HTML: w->html = text; break;
+	case KEY_PLAN: w->plan = text; break;
 	case ARGP_KEY_ARG:
 		if (w->trace)
 			argp_error(state, "'%s' is one trace too many", text);
@@ -75,6 +90,10 @@ static error_t parse(int key, char *text, struct argp_state *state)
 			argp_error(state, "wants a trace");
 		if (w->json && w->csv)
 			argp_error(state, "--json and --csv exclude each other");
+		if (w->html && (w->json || w->csv))
+			argp_error(state, "--html excludes --json and --csv");
+		if (w->plan && !w->html)
+			argp_error(state, "--plan is for --html");
 		break;
 	default: return ARGP_ERR_UNKNOWN;
 	}
@@ -327,8 +346,10 @@ int cmd_report(int argc, char **argv)
 	struct report_sites sites = {w.sort, w.limit, w.json, w.csv};
 	if (!w.sort)
 		w.sort = "need_max";
-	int code = strcmp(by_names[w.by], "site") == 0 ? report_sites(argv[0], &sites, trace)
-						       : report(argv[0], &w, trace);
+	struct report_page page = {argv[0], w.html, w.plan, w.policy};
+	int code = w.html                                ? report_page(&page, trace)
+		   : strcmp(by_names[w.by], "site") == 0 ? report_sites(argv[0], &sites, trace)
+							 : report(argv[0], &w, trace);
 	trace_close(trace);
 	return code;
 }

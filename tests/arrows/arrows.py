@@ -44,7 +44,7 @@ PARTS = {
         ["base/*.h", "cli/*.h", "libtrace/trace.h", "libtrace/collect.h", "libtrace/doctor.h", "simulator/sim.h", "server/server.h", "pail/*.h"],
         [],
         ["base", "libtrace", "simulator", "server"],
-        ["Threads::Threads", "m"],
+        ["PkgConfig::NETTLE", "Threads::Threads", "m"],
     ),
     # Public: what users compile against may lean on nothing but libc.
     "include": (["pail/*.h"], [], [], []),
@@ -56,6 +56,7 @@ FILES = {
     "libtrace/store*.[ch]": ["sqlite3.h", "sqlite3ext.h"],
     "libtrace/elf_file.c": ["gelf.h", "dwarf.h", "elfutils/*.h"],
     "libtrace/symbols.c": ["dwarf.h", "elfutils/*.h", "libiberty/demangle.h"],
+    "cli/page.c": ["nettle/*.h"],
     "cli/main.c": ["pail_version.h"],  # made by the build
 }
 # The C library, POSIX and Linux, and the compiler's own.
