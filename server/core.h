@@ -2,13 +2,14 @@
 /*
  * What all threads of the server share: the plan, the region, the handler, the
  * listener. Written by the main thread before the workers start and only read
- * after that, but for the flags at the end, which are atomic. Everything else
+ * after that, but for what stands at the end, which is atomic. Everything else
  * belongs to one worker.
  */
 #ifndef PAIL_SERVER_CORE_H
 #define PAIL_SERVER_CORE_H
 
 #include "base/limits.h"
+#include "server/balance.h"
 #include "server/handler.h"
 #include "server/region.h"
 #include "server/supervise.h"
@@ -29,6 +30,7 @@ struct core {
 	struct worker *worker[CORE_THREADS_MAX];
 
 	struct supervised supervised;
+	struct balance balance[CORE_THREADS_MAX]; /* how loaded each worker is */
 
 	_Atomic bool draining; /* no new connections; those that are idle close */
 	_Atomic bool halting;  /* the grace is over */

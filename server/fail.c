@@ -101,6 +101,7 @@ void fail_stop(int signal, uintptr_t pc, const char *what)
 	tell(signal, pc, what,
 	     "its connections are closed, the others are answered, then a new process serves");
 	atomic_store(&worker->resumed_ns, 0);
+	balance_say(core.balance, worker->index, BALANCE_AWAY);
 	leave_connections(worker);
 	atomic_store(&worker->stopped, true);
 	raise_to_main(signal);

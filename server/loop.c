@@ -62,7 +62,7 @@ static void worker_listen(struct worker *worker, bool on)
 	/* Exclusive: one thread wakes for a newcomer, one that has nothing else to do. */
 	struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = NULL};
 
-	if (worker->listening == on || (on && worker->draining))
+	if (worker->listening == on || (on && (worker->draining || worker->rest_until_ns)))
 		return;
 	if (epoll_ctl(worker->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, core.listen_fd,
 		      &event) == 0)
@@ -165,23 +165,80 @@ void worker_slot_free(struct worker *worker, struct connection *c)
 	worker_listen(worker, true);
 }
 
-static void worker_accept(struct worker *worker)
+/* What the others are to know of this one. */
+static void worker_say_load(const struct worker *worker)
 {
+	uint32_t busy = 0, load = BALANCE_AWAY;
+
+	if (core.plan.threads == 1)
+		return;
+	for (uint32_t i = 0; i < core.plan.class_count; i++) {
+		const struct pool *pool = &worker->pool[i];
+		busy += pool->count - pool->free_count + pool->waiting;
+	}
+	if (!worker->draining && worker_has_room(worker))
+		load = balance_load(worker->open_count, busy);
+	balance_say(core.balance, worker->index, load);
+}
+
+static void worker_rest(struct worker *worker, uint64_t ns)
+{
+	worker_listen(worker, false);
+	worker->rest_until_ns = worker->now_ns + ns;
+}
+
+/* True if another is to take the newcomer, and knows. */
+static bool worker_pass_on(struct worker *worker)
+{
+	if (core.plan.threads == 1)
+		return false;
+	worker_say_load(worker);
+	int better = balance_better(core.balance, core.plan.threads, worker->index,
+				    balance_margin(worker->bucket_count));
+	if (better < 0)
+		return false;
+	worker->counts.passed_on++;
+	worker_rest(worker, BALANCE_REST_NS);
+	worker_wake(core.worker[better]);
+	return true;
+}
+
+/* accept4(), or -1: there is none, or one can't be had now. */
+static int worker_accept_one(struct worker *worker)
+{
+	int fd = accept4(core.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd >= 0 ||
+	    (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM))
+		return fd;
+	/* No descriptor for it; one that idles has one. Else the listener, which
+	 * stays readable, would keep this thread turning. */
+	if (worker->idle_first)
+		connection_close(worker->idle_first);
+	else
+		worker_rest(worker, LOOP_STARVED_NS);
+	return -1;
+}
+
+/* Takes newcomers; `regardless` of load: so many of them. */
+static void worker_accept(struct worker *worker, int regardless)
+{
+	bool any = false;
+
 	for (int i = 0; i < LOOP_ACCEPTS; i++) {
 		if (!worker_has_room(worker)) {
 			worker_listen(worker, false); /* until a slot comes free */
 			return;
 		}
-		int fd = accept4(core.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0) {
-			/* None there; or no descriptor for it, and one that idles has one. */
-			if ((errno == EMFILE || errno == ENFILE) && worker->idle_first)
-				connection_close(worker->idle_first);
+		if (i >= regardless && worker_pass_on(worker))
 			return;
-		}
+		int fd = worker_accept_one(worker);
+		if (fd < 0)
+			break;
 		struct connection *c = worker_slot_take(worker);
 		struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
 					    .data.ptr = c};
+		any = true;
 		worker->counts.accepted++;
 		connection_open(c, fd);
 		if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
@@ -189,6 +246,23 @@ static void worker_accept(struct worker *worker)
 		else
 			connection_advance(c);
 	}
+	/* To the end of the line: the kernel wakes the first in it that sleeps, and
+	 * would wake the same one again. */
+	if (any && core.plan.threads > 1 && worker->listening) {
+		worker_listen(worker, false);
+		worker_listen(worker, true);
+	}
+}
+
+/* It has been left to others for long enough. */
+static void worker_rested(struct worker *worker)
+{
+	if (!worker->rest_until_ns || worker->rest_until_ns > worker->now_ns)
+		return;
+	worker->rest_until_ns = 0;
+	worker_listen(worker, true);
+	if (worker->listening)
+		worker_accept(worker, BALANCE_AFTER_REST);
 }
 
 /* -- the loop ------------------------------------------------------------------------------ */
@@ -228,24 +302,30 @@ static const struct timespec *worker_patience(const struct worker *worker,
 					      struct timespec *patience)
 {
 	const struct timer *timer = timers_first(&worker->timers);
+	uint64_t until_ns = timer ? timer->at_ns : UINT64_MAX;
 	uint64_t ns = 0;
 
-	if (!worker->ready_first && !timer)
+	if (worker->rest_until_ns && worker->rest_until_ns < until_ns)
+		until_ns = worker->rest_until_ns;
+	if (!worker->ready_first && until_ns == UINT64_MAX)
 		return NULL;
-	if (!worker->ready_first && timer->at_ns > worker->now_ns)
-		ns = timer->at_ns - worker->now_ns;
+	if (!worker->ready_first && until_ns > worker->now_ns)
+		ns = until_ns - worker->now_ns;
 	if (ns > UINT64_C(60000000000))
 		ns = UINT64_C(60000000000);
 	*patience = (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
 	return patience;
 }
 
-static void worker_drain(struct worker *worker)
+/* Someone woke it: to drain, or for a newcomer. True if that. */
+static bool worker_woken(struct worker *worker)
 {
 	uint64_t count;
 
-	if (read(worker->wake_fd, &count, sizeof(count)) < 0 || !atomic_load(&core.draining))
-		return;
+	if (read(worker->wake_fd, &count, sizeof(count)) < 0)
+		return false;
+	if (!atomic_load(&core.draining))
+		return true;
 	worker_listen(worker, false);
 	worker->draining = true;
 	for (struct connection *c = worker->idle_first, *next; c; c = next) {
@@ -253,6 +333,7 @@ static void worker_drain(struct worker *worker)
 		if (!c->armed && !c->readable)
 			connection_close(c);
 	}
+	return false;
 }
 
 /* To the nanosecond; on a kernel before 5.11 to the millisecond above. */
@@ -288,7 +369,7 @@ static void worker_turn(struct worker *worker)
 		if (who == NULL)
 			newcomers = true;
 		else if (who == worker)
-			worker_drain(worker);
+			newcomers |= worker_woken(worker);
 		else
 			connection_event(who, worker->events[i].events);
 		worker_run_ready(worker);
@@ -296,8 +377,10 @@ static void worker_turn(struct worker *worker)
 	worker_run_ready(worker);
 	worker_run_timers(worker);
 	if (newcomers && worker->listening)
-		worker_accept(worker);
+		worker_accept(worker, 0);
+	worker_rested(worker);
 	worker_run_ready(worker);
+	worker_say_load(worker);
 	log_flush(&worker->log, core.log_fd >= 0 ? core.log_fd : STDERR_FILENO);
 }
 
@@ -371,6 +454,7 @@ static int worker_buckets_init(struct worker *worker, struct err *err)
 				return -1;
 			pool_give(&worker->pool[i], bucket);
 			worker->pool[i].count++;
+			worker->bucket_count++;
 		}
 		assert(worker->pool[i].count > 0); /* limits_check() */
 	}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A worker: one thread, its epoll, its connections, buckets and timers. Workers
- * share the listener and nothing else; a connection stays with the worker that
- * accepted it, and a coroutine never changes threads.
+ * share the listener and nothing else, but for a word each that says how loaded
+ * it is, for newcomers to spread by (balance.h); a connection stays with the
+ * worker that accepted it, and a coroutine never changes threads.
  *
  * One turn of the loop: wait; clock; events of connections, then what they made
  * ready (a bucket that came free starts the first who waits before anything
@@ -29,6 +30,7 @@ enum {
 	LOOP_EVENTS = 256,
 	LOOP_STACK_BYTES = 512 << 10,
 	LOOP_ACCEPTS = 64,          /* per turn */
+	LOOP_STARVED_NS = 10000000, /* a rest from the listener, without descriptors */
 	LOOP_PIPELINE = 64,         /* requests of one connection per turn */
 	LOOP_SLICE_NS = 200 * 1000, /* and for how long, about */
 };
@@ -37,6 +39,7 @@ struct worker_counts {
 	/* requests: that ran, of them failed: by a cause; rejected: 503 without
 	 * a bucket; refused: 4xx of the core's own */
 	uint64_t accepted, evicted, requests, failed, rejected, refused;
+	uint64_t passed_on; /* times that a newcomer was left to another worker */
 };
 
 struct worker {
@@ -45,6 +48,8 @@ struct worker {
 	pid_t tid;
 	int epoll_fd, wake_fd;
 	bool listening, draining;
+	uint64_t rest_until_ns; /* keeps away from the listener; 0: does not */
+	uint32_t bucket_count;  /* of all classes */
 	void *context;          /* the loop's own stack, while a request runs */
 	const void *asan_stack; /* where that is, for asan.h */
 	size_t asan_stack_bytes;
@@ -79,7 +84,7 @@ extern _Thread_local struct worker *this_worker;
 /* Everything but the thread: slots, buckets, epoll. Main thread. */
 int worker_init(struct worker *worker, uint32_t index, struct err *err);
 int worker_start(struct worker *worker, struct err *err);
-/* Wakes it, to look at core.draining. Any thread. */
+/* Wakes it, to look at core.draining and at the listener. Any thread. */
 void worker_wake(struct worker *worker);
 
 uint64_t loop_now_ns(void);

@@ -20,6 +20,7 @@
  *
  * The way of a request through the folder:
  *	loop.c        one per thread: epoll, timers, ready list; shares nothing
+ *	balance.c     which of them takes a newcomer
  *	connection.c  accept, head (parse.c), keep-alive, core's own answers
  *	bucket.c      takes a bucket of the route's class, or waits, or 503
  *	request.c     a coroutine on the bucket's stack (coroutine.c, switch_*.S):

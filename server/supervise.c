@@ -38,6 +38,7 @@ struct supervisor {
 	bool over;
 	uint32_t generation;
 	uint64_t pause_ns;   /* before the next start */
+	uint64_t waits_ns;   /* the pause that it is in, to be told */
 	uint64_t restart_ns; /* when that is; 0: none is due */
 };
 
@@ -103,7 +104,8 @@ static void restart_later(struct supervisor *s, const struct process *ended)
 {
 	if (now_ns() - ended->start_ns > STEADY_NS)
 		s->pause_ns = 0;
-	s->restart_ns = now_ns() + s->pause_ns;
+	s->waits_ns = s->pause_ns;
+	s->restart_ns = now_ns() + s->waits_ns;
 	s->pause_ns = s->pause_ns ? 2 * s->pause_ns : 100 * MS_NS;
 	if (s->pause_ns > PAUSE_MOST_NS)
 		s->pause_ns = PAUSE_MOST_NS;
@@ -125,9 +127,7 @@ static void tell_end(const struct supervisor *s, const struct process *process, 
 		snprintf(how, sizeof(how), "exited with %d unasked", WEXITSTATUS(status));
 	if (s->restart_ns)
 		fprintf(stderr, "pail serve: process %d %s after %.1f s; a new one in %.1f s\n",
-			(int)process->pid, how, seconds,
-			s->restart_ns > now_ns() ? (double)(s->restart_ns - now_ns()) / 1e9
-						 : 0.0);
+			(int)process->pid, how, seconds, (double)s->waits_ns / 1e9);
 	else
 		fprintf(stderr, "pail serve: process %d %s after %.1f s\n", (int)process->pid,
 			how, seconds);

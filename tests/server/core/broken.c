@@ -42,6 +42,17 @@ int pail_handle(struct pail_request *r)
 		usleep((useconds_t)atoi(pail_query(r)) * 1000);
 		return answer(r, "slept on %ld\n", (long)r->worker->index);
 	}
+	if (strcmp(path, "/hold") == 0) { /* until the client sends the body */
+		const void *body;
+		pail_body(r, &body);
+		return answer(r, "held by %ld\n", (long)r->worker->index);
+	}
+	if (strcmp(path, "/compute") == 0) { /* keeps the thread, which takes no newcomer */
+		const volatile char *query = pail_query(r);
+		while (access((const char *)query, F_OK) == 0)
+			continue;
+		return answer(r, "%ld\n", (long)r->worker->index);
+	}
 	if (strcmp(path, "/in-core") == 0) { /* in its own doings, on a request's stack */
 		r->critical++;
 		*(volatile int *)8 = 1;

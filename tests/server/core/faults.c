@@ -103,7 +103,9 @@ static int neighbour(struct pail_request *r)
 
 	memset(block, (int)mark, BYTES);
 	memset(on_stack, (int)mark, STACK);
-	usleep((useconds_t)number(r, "ms", 100) * 1000);
+	const void *body;
+	if (pail_body(r, &body) == 0) /* with one it waits for that */
+		usleep((useconds_t)number(r, "ms", 100) * 1000);
 	for (int i = 0; i < BYTES; i++)
 		if (block[i] != (unsigned char)mark)
 			return answer(r, "block broken at %ld\n", i);
@@ -125,18 +127,17 @@ static int big_stack(struct pail_request *r, size_t bytes)
 	return err ? 503 : answer(r, "deep %ld\n", (long)result);
 }
 
-static void *sleep_there(void *arg)
+static void *body_there(void *arg)
 {
-	usleep(*(unsigned *)arg);
-	return NULL;
+	const void *body;
+	return (void *)pail_body(arg, &body);
 }
 
-static int big_stack_sleep(struct pail_request *r)
+static int big_stack_hold(struct pail_request *r)
 {
-	unsigned us = (unsigned)number(r, "ms", 100) * 1000;
 	int err = 0;
-	pail_on_big_stack(r, sleep_there, &us, &err);
-	return err ? 503 : answer(r, "slept %ld\n", us);
+	void *length = pail_on_big_stack(r, body_there, r, &err);
+	return err ? 503 : answer(r, "held %ld\n", (long)length);
 }
 
 static int block(void)
@@ -270,8 +271,8 @@ int pail_handle(struct pail_request *r)
 	}
 	if (strcmp(path, "/big-stack") == 0)
 		return big_stack(r, (size_t)number(r, "bytes", 500000));
-	if (strcmp(path, "/big-stack-sleep") == 0)
-		return big_stack_sleep(r);
+	if (strcmp(path, "/big-stack-hold") == 0) /* until the client sends the body */
+		return big_stack_hold(r);
 	if (strcmp(path, "/write-wild") == 0)
 		return pail_write(r, (void *)8, 100) == 0 ? 200 : 599;
 	if (strcmp(path, "/write-wild-long") == 0)

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""A pail-server under test, and clients that talk to it byte by byte."""
+"""A pail-server under test, and clients that talk to it byte by byte.
+
+What a test waits for it asks for (wait_until(), Client.hold(), Server.wait_lines()): no test relies on some
+milliseconds being enough. Servers are ended with their `with`, by addCleanup(server.end), or at the exit.
+"""
+import atexit
 import json
 import os
 import re
@@ -18,8 +23,30 @@ SERVER = f"{BUILD}/libexec/pail/pail-server"
 PLUGINS = f"{BUILD}/tests/server/core"
 
 
+PATIENCE = 60  # seconds, for what takes milliseconds on a machine that does nothing else
+running = set()
+
+
 def plugin(name):
     return f"{PLUGINS}/{name}.so"
+
+
+def wait_until(true, what, within=PATIENCE):
+    """What true() gives, once that is true."""
+    deadline = time.monotonic() + within
+    while True:
+        value = true()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited for {within} s in vain: {what}")
+        time.sleep(0.005)
+
+
+@atexit.register
+def end_all():
+    for server in list(running):
+        server.end()
 
 
 class Server:
@@ -38,17 +65,20 @@ class Server:
         command += [*options, "--", *args]
         self.command = command
         self.stderr = open(f"{path}/stderr", "wb+")
-        self.process = subprocess.Popen(command, stderr=self.stderr)
-        deadline = time.monotonic() + 30
-        while not os.path.exists(f"{path}/port"):
-            if self.process.poll() is not None or time.monotonic() > deadline:
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.stderr)
+        running.add(self)
+        try:
+            wait_until(lambda: os.path.exists(f"{path}/port") or self.process.poll() is not None, "the server to start")
+            if self.process.poll() is not None:
                 raise RuntimeError(f"the server did not start: {self.errors()}")
-            time.sleep(0.01)
-        with open(f"{path}/port", encoding="ascii") as file:
-            self.port = int(file.read())
-        self.pid = self.serving()
+            with open(f"{path}/port", encoding="ascii") as file:
+                self.port = int(file.read())
+            self.pid = self.serving()
+        except BaseException:
+            self.end()
+            raise
 
-    def serving(self, other_than=None, within=10):
+    def serving(self, other_than=None, within=PATIENCE):
         """The process that serves: a child of the supervisor, if there is one."""
         deadline = time.monotonic() + within
         path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
@@ -75,10 +105,17 @@ class Server:
     def __exit__(self, kind, value, trace):
         code = self.stop()
         text = self.errors()
-        self.stderr.close()
-        self.folder.cleanup()
+        self.end()
         if kind is None:
             assert code == 0, f"the server ended with {code}: {text}"
+
+    def end(self):
+        """Whatever has become of it; may be called again."""
+        self.stop()
+        running.discard(self)
+        if not self.stderr.closed:
+            self.stderr.close()
+            self.folder.cleanup()
 
     def stop(self):
         if self.process.poll() is None:
@@ -91,18 +128,22 @@ class Server:
         return self.process.returncode
 
     def lines(self):
+        """Of the log; the last may be half written, and is not among them then."""
         with open(self.log_path, encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+            return [json.loads(line) for line in file if line.endswith("\n")]
 
     def wait_lines(self, count):
         """The log's first `count` lines, once they are there."""
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
+
+        def enough():
             lines = self.lines()
-            if len(lines) >= count:
-                return lines
-            time.sleep(0.01)
-        raise AssertionError(f"of {count} log lines {len(lines)} came, the last {lines[-1:]}")
+            return lines if len(lines) >= count else None
+
+        return wait_until(enough, f"{count} lines of the log")
+
+    def wait_errors(self, text):
+        """All of stderr, once that text is in it."""
+        return wait_until(lambda: text in self.errors() and self.errors(), f"{text!r} on stderr")
 
     def client(self):
         return Client(self.port)
@@ -113,6 +154,11 @@ class Server:
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def cpu_s(self):
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def status(self, key):
         with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
@@ -132,7 +178,7 @@ class Closed(Exception):
 
 
 class Client:
-    def __init__(self, port, timeout=20):
+    def __init__(self, port, timeout=PATIENCE):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.input = b""
@@ -207,7 +253,17 @@ class Client:
         self.send(self.request(method, target, headers, body))
         return self.read(head_only=method == "HEAD")
 
-    def ended(self, within=5):
+    def hold(self, path, method="POST"):
+        """A request whose handler runs and waits for its body: it has a bucket until release()."""
+        self.send(self.request(method, path, [("Content-Length", "1"), ("Expect", "100-continue")]))
+        answer = self.read()
+        assert answer.status == 100, answer
+
+    def release(self):
+        self.send(b"x")
+        return self.read()
+
+    def ended(self, within=PATIENCE):
         """True if the server closes, without a byte more."""
         self.socket.settimeout(within)
         try:

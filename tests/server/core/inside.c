@@ -124,8 +124,9 @@ int pail_handle(struct pail_request *r)
 	armed = 0;
 	if (strcmp(path, "/probe") == 0)
 		return probe(r);
-	if (strcmp(path, "/sleep") == 0) {
-		usleep(300000);
+	if (strcmp(path, "/hold") == 0) { /* until the client sends the body */
+		const void *body;
+		pail_body(r, &body);
 		return probe(r);
 	}
 	if (strncmp(path, "/fall-", 6) == 0)

@@ -21,11 +21,10 @@ class Keys(unittest.TestCase):
     def meet(self, isolation, target):
         """What the one that holds found, and what the one that wrote got."""
         with Server("wild", CONF.format(threads=1, isolation=isolation)) as server, server.client() as holder:
-            holder.send(holder.request("GET", "/hold"))
-            time.sleep(0.05)
+            holder.hold("/hold")
             answer = server.get(target)
-            found = holder.read().body
-            return found, answer.status, server.wait_lines(2)[0]
+            line = server.wait_lines(1)[0]
+            return holder.release().body, answer.status, line
 
     def test_a_write_into_another_bucket_costs_the_writer(self):
         for target in ("/write-block", "/write-stack", "/read-block"):
@@ -38,12 +37,14 @@ class Keys(unittest.TestCase):
             self.assertEqual((found, status), (b"broken\n", 200), target)
 
     def test_every_failure_is_contained_with_keys_as_without(self):
-        conf = test_faults.CONF.format(threads=2).replace("[server]", "[server]\nisolation = pkeys", 1)
-        with Server("faults", conf, options=["--no-supervisor"]) as server, server.client() as client:
-            for target, (status, _) in {**test_faults.FAULTS, **test_faults.SLOW}.items():
-                self.assertEqual(client.ask("GET", target).status, status, target)
-                self.assertEqual(client.ask("GET", "/neighbour?ms=1").body, b"whole 7\n")
-                self.assertEqual(client.ask("GET", "/print").body, b"printed\n")
+        everything = {**test_faults.FAULTS, **test_faults.BUSY}
+        for text, targets in ((test_faults.CONF, everything), (test_faults.IMPATIENT, test_faults.BLOCKED)):
+            conf = text.format(threads=2).replace("[server]", "[server]\nisolation = pkeys", 1)
+            with Server("faults", conf, options=["--no-supervisor"]) as server, server.client() as client:
+                for target, (status, _) in targets.items():
+                    self.assertEqual(client.ask("GET", target).status, status, target)
+                    self.assertEqual(client.ask("GET", "/neighbour?ms=1").body, b"whole 7\n")
+                    self.assertEqual(client.ask("GET", "/print").body, b"printed\n")
 
     def test_a_change_of_rights_costs_little(self):
         with Server("wild", CONF.format(threads=1, isolation="pkeys")) as server:

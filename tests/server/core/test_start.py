@@ -14,7 +14,7 @@ import threading
 import time
 import unittest
 
-from harness import SANITIZED, SERVER, Client, Closed, Server, plugin
+from harness import PATIENCE, SANITIZED, SERVER, Client, Closed, Server, plugin, wait_until
 
 SMALL = "[bucket main]\nsize = 256K\ncount = 8\n"
 
@@ -120,15 +120,15 @@ class Life(unittest.TestCase):
             with Server("talk", SMALL) as server:
                 idle, busy, pipelined = server.client(), server.client(), server.client()
                 idle.ask("GET", "/x")
-                busy.send(busy.request("GET", "/sleep?ms=300"))
-                pipelined.send(pipelined.request("GET", "/sleep?ms=300") * 2)
-                time.sleep(0.1)
+                busy.hold("/echo")
+                pipelined.hold("/echo")
                 server.process.send_signal(number)
-                self.assertTrue(idle.ended(1))
-                answer = busy.read()
+                self.assertTrue(idle.ended())
+                answer = busy.release()
                 self.assertEqual((answer.status, answer.headers["connection"]), (200, "close"))
+                pipelined.send(b"x" + pipelined.request("GET", "/never"))
                 self.assertEqual(pipelined.read().status, 200)
-                self.assertEqual(server.process.wait(5), 0)
+                self.assertEqual(server.process.wait(PATIENCE), 0)
                 with self.assertRaises(OSError):
                     Client(server.port)
                 self.assertEqual(server.lines()[-1]["requests"], 3)
@@ -137,21 +137,26 @@ class Life(unittest.TestCase):
         with Server("talk", SMALL) as server:
             server.get("/one")
             server.wait_lines(1)
-            os.rename(server.log_path, server.log_path + ".1")
+            old = server.log_path + ".1"
+            os.rename(server.log_path, old)
             server.process.send_signal(signal.SIGHUP)
-            deadline = time.monotonic() + 5
-            while not os.path.exists(server.log_path) and time.monotonic() < deadline:
-                time.sleep(0.01)
-            time.sleep(0.05)
-            server.get("/two")
-            self.assertEqual([line["path"] for line in server.wait_lines(1)], ["/two"])
+            wait_until(lambda: os.path.exists(server.log_path), "the log to be opened anew")
+
+            def arrives():  # the descriptor is exchanged just after the file is there
+                server.get("/two")
+                with open(server.log_path, encoding="utf-8") as file:
+                    return "/two" in file.read()
+
+            wait_until(arrives, "a line in the new log")
+            self.assertEqual({line["path"] for line in server.lines()}, {"/two"})
+            with open(old, encoding="utf-8") as file:
+                self.assertIn("/one", file.read())
 
     def test_it_says_where_it_listens_and_logs_failures_to_stderr(self):
         with Server("talk", SMALL, log=False) as server:
             server.get("/fine")
             server.get("/status?is=1")
-            time.sleep(0.05)
-            lines = server.errors().splitlines()
+            lines = server.wait_errors("bad-status").splitlines()
             self.assertEqual(lines[0], f"pail serve: listening on 127.0.0.1:{server.port}")
             self.assertEqual([json.loads(line)["cause"] for line in lines[1:]], ["bad-status"])
 
@@ -164,8 +169,7 @@ class Life(unittest.TestCase):
                 [SERVER, "--app", plugin("talk"), "--listen", "127.0.0.1:0", "--port-file", f"{folder}/port2", "--log", f"{folder}/pipe"],
                 stderr=subprocess.DEVNULL)
             try:
-                while not os.path.exists(f"{folder}/port2"):
-                    time.sleep(0.01)
+                wait_until(lambda: os.path.exists(f"{folder}/port2"), "the other server")
                 with open(f"{folder}/port2", encoding="ascii") as file:
                     client = Client(int(file.read()))
                 for _ in range(3000):
@@ -193,14 +197,14 @@ class Life(unittest.TestCase):
             path = f"{folder}/socket"
             process = subprocess.Popen([SERVER, "--app", plugin("talk"), "--listen", f"unix:{path}"], stderr=subprocess.DEVNULL)
             try:
-                deadline = time.monotonic() + 10
-                while not os.path.exists(path) and time.monotonic() < deadline:
-                    time.sleep(0.01)
-                time.sleep(0.1)
+                wait_until(lambda: os.path.exists(path), "the socket")
                 with socket.socket(socket.AF_UNIX) as client:
-                    client.connect(path)
+                    wait_until(lambda: client.connect_ex(path) == 0, "the socket to be listened at")
                     client.sendall(b"GET /u HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                    self.assertIn(b"GET /u?\n", client.recv(4096) + client.recv(4096))
+                    text = b""
+                    while piece := client.recv(4096):
+                        text += piece
+                    self.assertIn(b"GET /u?\n", text)
             finally:
                 process.terminate()
                 self.assertEqual(process.wait(), 0)
@@ -254,7 +258,7 @@ class NothingIsMapped(unittest.TestCase):
             with self.subTest(app=app), Server(app, conf) as server, tempfile.NamedTemporaryFile() as trace:
                 strace = subprocess.Popen(
                     ["strace", "-f", "-qq", "-e", self.CALLS, "-o", trace.name, "-p", str(server.pid)], stderr=subprocess.PIPE, text=True)
-                time.sleep(0.5)
+                wait_until(lambda: server.status("TracerPid") or strace.poll() is not None, "strace to attach")
                 if strace.poll() is not None:
                     self.skipTest(f"strace can't attach: {strace.stderr.read()}")
 
@@ -275,7 +279,7 @@ class NothingIsMapped(unittest.TestCase):
                 for thread in threads:
                     thread.join()
                 strace.send_signal(signal.SIGINT)
-                strace.wait(10)
+                strace.wait(PATIENCE)
                 strace.stderr.close()
                 with open(trace.name, encoding="utf-8") as file:
                     self.assertEqual([line for line in file if re.search(r"\w+\(", line)], [])

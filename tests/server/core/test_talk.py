@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from harness import Closed, Server
+from harness import PATIENCE, Closed, Server, wait_until
 
 CONF = """
 [server]
@@ -208,7 +208,7 @@ class Talk(unittest.TestCase):
         client.send("GET / HTTP/1.1\r\nHost:")
         begun = time.monotonic()
         self.assertEqual(client.read().status, 408)
-        self.assertLess(time.monotonic() - begun, 3)
+        self.assertGreater(time.monotonic() - begun, 0.9)
         self.assertTrue(client.ended())
 
     def test_a_slow_body_is_408(self):
@@ -222,16 +222,16 @@ class Talk(unittest.TestCase):
             client.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
             began = time.monotonic()
             client.socket.settimeout(0.3)
-            for _ in range(20):  # each byte well within the timeout
+            for _ in range(100):  # each byte well within the timeout
                 try:
                     client.send(b"x")
                     client.more()
                     break
                 except TimeoutError:
                     continue
-            client.socket.settimeout(5)
+            client.socket.settimeout(PATIENCE)
             self.assertEqual(client.read().status, 408)
-            self.assertLess(time.monotonic() - began, 3)
+            self.assertLess(time.monotonic() - began, 20)  # all of it would have come in 30
 
     def test_what_was_written_under_a_status_without_a_body_is_not_announced(self):
         with self.client() as client:
@@ -254,23 +254,19 @@ class Talk(unittest.TestCase):
 
     def test_an_idle_connection_is_closed(self):
         client = self.client()
-        client.ask("GET", "/x")
         begun = time.monotonic()
+        client.ask("GET", "/x")
         self.assertTrue(client.ended())
-        self.assertGreater(time.monotonic() - begun, 0.7)
+        self.assertGreater(time.monotonic() - begun, 1.9)
 
     def test_a_client_that_does_not_read_gives_its_bucket_back(self):
         clients = [self.client() for _ in range(8)]
         for client in clients:
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.send(client.request("GET", "/stream?bytes=30000000&piece=50000"))
-        time.sleep(0.1)
         good = self.client()
-        begun = time.monotonic()
-        self.assertEqual(good.ask("GET", "/good").status, 200)  # waits for a bucket
-        self.assertLess(time.monotonic() - begun, 3)
-        causes = [line.get("cause") for line in self.server.lines()]
-        self.assertIn("write-timeout", causes)
+        wait_until(lambda: good.ask("GET", "/good").status == 200, "a bucket")
+        wait_until(lambda: "write-timeout" in [line.get("cause") for line in self.server.lines()], "a line of it")
 
     def test_a_client_that_goes_away_gives_its_bucket_back(self):
         for _ in range(50):
