@@ -51,7 +51,7 @@ int bucket_start(struct bucket *bucket, struct err *err)
 	if (result != 0)
 		return err_set(err, "pail_bucket_start() of '%s' returned %d",
 			       core.handler.name, result);
-	if (arena->top_bytes == 0)
+	if (arena->peak_bytes == 0) /* it has allocated nothing */
 		return 0;
 	bucket->snapshot = malloc(arena->top_bytes);
 	bucket->snapshot_arena = malloc(sizeof(*arena));

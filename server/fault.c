@@ -100,6 +100,12 @@ static void deadline_now(struct pail_request *r, const char *cause, ucontext_t *
 	context_abandon(context, r);
 }
 
+/* In the midst of what is not to be left: libc, or a note of a lock. */
+static bool passes_soon(uintptr_t pc)
+{
+	return malloc_pc_in_libc(pc) || locks_pc(pc);
+}
+
 static void deadline_passed(struct pail_request *r, const char *cause, ucontext_t *context,
 			    bool patient)
 {
@@ -111,7 +117,7 @@ static void deadline_passed(struct pail_request *r, const char *cause, ucontext_
 		r->locks.cause = cause;
 		r->locks.status = 504;
 		r->cpu_ticks = 0;
-	} else if (patient && malloc_pc_in_libc(registers_pc(context))) {
+	} else if (patient && passes_soon(registers_pc(context))) {
 		if (!registers_step(context, true)) {
 			/* It is looked at again at the next tick, a few times. */
 			if (++r->worker->looks > LOOKS_MAX)
@@ -160,9 +166,11 @@ static void on_step(int signal, siginfo_t *info, void *context)
 		}
 		this_worker->stepping = NULL;
 		registers_step(context, false);
-	} else if (!malloc_pc_in_libc(registers_pc(context)) ||
-		   ++this_worker->steps > STEPS_MAX) {
-		deadline_now(r, cause, context);
+	} else if (!passes_soon(registers_pc(context)) || ++this_worker->steps > STEPS_MAX) {
+		this_worker->stepping = NULL;
+		registers_step(context, false);
+		/* At the unlock, if it has come to hold a lock by these steps. */
+		deadline_passed(r, cause, context, false);
 	}
 }
 

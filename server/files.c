@@ -95,6 +95,19 @@ static int open_beneath(int dir, const char *path)
 	return (int)fd;
 }
 
+static int open_stat(const char *path, struct stat *stat)
+{
+	int fd = open_beneath(root_fd, path);
+
+	if (fd >= 0 && fstat(fd, stat) < 0) {
+		int error = errno;
+		close(fd);
+		errno = error;
+		return -1;
+	}
+	return fd;
+}
+
 /* -- answers -------------------------------------------------------------- */
 
 static int answer_text(struct pail_request *r, int status, const char *text)
@@ -393,8 +406,8 @@ static int files_handle(struct pail_request *r)
 	length = files_path(path, str_of(pail_path(r)));
 	if (length < 0)
 		return answer_text(r, 404, "Not Found\n");
-	found.fd = open_beneath(root_fd, path);
-	if (found.fd < 0 || fstat(found.fd, &found.stat))
+	found.fd = open_stat(path, &found.stat);
+	if (found.fd < 0)
 		return answer_errno(r, errno);
 	if (S_ISDIR(found.stat.st_mode)) {
 		static const char index[] = "/index.html";
@@ -406,8 +419,8 @@ static int files_handle(struct pail_request *r)
 		length -= path[length - 1] == '/';
 		memcpy(path + length, index, sizeof(index));
 		length += (int)sizeof(index) - 1;
-		found.fd = open_beneath(root_fd, path);
-		if (found.fd < 0 || fstat(found.fd, &found.stat))
+		found.fd = open_stat(path, &found.stat);
+		if (found.fd < 0)
 			return answer_errno(r, errno);
 	}
 	if (!S_ISREG(found.stat.st_mode)) {

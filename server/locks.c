@@ -7,7 +7,10 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <time.h>
+
+static const uint64_t LOOK_AGAIN_NS = 1000 * 1000;
 
 void *locks_red_alloc(struct pail_request *r, size_t size, size_t align)
 {
@@ -47,15 +50,87 @@ void locks_release(struct pail_request *r)
 	}
 }
 
-#ifndef PAIL_MALLOC_OFF
+#ifdef PAIL_MALLOC_OFF
 
-static struct pail_request *noting(void)
+bool locks_pc(uintptr_t pc)
 {
-	struct pail_request *r = request_current();
+	(void)pc;
+	return false;
+}
+
+#else
+
+/* All that runs between the lock's change and its note, libc's part aside, is in
+ * this section: hence the inlining. */
+#	define STEPPED __attribute__((section("locks_text")))
+#	define INLINED __attribute__((always_inline)) static inline
+extern const char __start_locks_text[], __stop_locks_text[];
+
+bool locks_pc(uintptr_t pc)
+{
+	return pc >= (uintptr_t)__start_locks_text && pc < (uintptr_t)__stop_locks_text;
+}
+
+INLINED struct pail_request *noting(void)
+{
+	struct pail_request *r = this_worker ? this_worker->running : NULL;
 	return r && r->critical == 0 && r->stage < REQUEST_CLOSE ? r : NULL;
 }
 
-static void note(void *lock, bool is_rwlock)
+/* -- locks that another request of this thread holds ---------------------------- */
+
+static bool holds(const struct pail_request *r, const void *lock)
+{
+	for (uint32_t i = 0; i < r->locks.count; i++)
+		if (r->locks.held[i].lock == lock)
+			return true;
+	return false;
+}
+
+static bool neighbour_holds(const struct pail_request *r, const void *lock)
+{
+	const struct worker *worker = r->worker;
+
+	if (holds(r, lock)) /* its own affair */
+		return false;
+	for (uint32_t i = 0; i < worker->slot_count; i++) {
+		const struct connection *c = &worker->slots[i];
+		if (c->state == CONNECTION_RUN && &c->bucket->request != r &&
+		    holds(&c->bucket->request, lock))
+			return true;
+	}
+	return false;
+}
+
+/* Lets the others run for a moment. Does not come back after the deadline. */
+static void await_neighbour(struct pail_request *r)
+{
+	snprintf(r->detail, sizeof(r->detail), "waits for a lock that another request holds");
+	request_wait(r, REQUEST_WAIT_TIME, loop_now_ns() + LOOK_AGAIN_NS);
+	r->detail[0] = 0;
+}
+
+static void await_mutex(const pthread_mutex_t *lock)
+{
+	struct pail_request *r = noting();
+
+	/* Only if this thread holds it; glibc keeps that for every kind of mutex. */
+	while (r && lock->__data.__owner == r->worker->tid && neighbour_holds(r, lock))
+		await_neighbour(r);
+}
+
+/* True if it is to be tried once more. Who reads holds it without a name. */
+static bool await_rwlock(const pthread_rwlock_t *lock)
+{
+	struct pail_request *r = noting();
+
+	if (!r || !neighbour_holds(r, lock))
+		return false;
+	await_neighbour(r);
+	return true;
+}
+
+INLINED void note(void *lock, bool is_rwlock)
 {
 	struct pail_request *r = noting();
 
@@ -66,9 +141,8 @@ static void note(void *lock, bool is_rwlock)
 		r->locks.held[r->locks.count++] = (struct lock_held){lock, is_rwlock};
 }
 
-/* Before the unlock: who is left by a jump in between has it unlocked twice,
- * which is an error code; the other way round it would stay locked. */
-static struct pail_request *forget(void *lock)
+/* The one that is to end now, or NULL. */
+INLINED struct pail_request *forget(void *lock)
 {
 	struct pail_request *r = noting();
 	struct locks *locks = r ? &r->locks : NULL;
@@ -91,7 +165,7 @@ static struct pail_request *forget(void *lock)
 		*(void **)&next = dlsym(RTLD_NEXT, #function)
 
 #	define LOCKS(function, kind, is_rwlock)       \
-		int function(kind *lock)               \
+		STEPPED int function(kind *lock)       \
 		{                                      \
 			NEXT(function);                \
 			int result = next(lock);       \
@@ -100,18 +174,36 @@ static struct pail_request *forget(void *lock)
 			return result;                 \
 		}
 
-#	define LOCKS_UNTIL(function, kind, is_rwlock)                 \
-		int function(kind *lock, const struct timespec *until) \
-		{                                                      \
-			NEXT(function);                                \
-			int result = next(lock, until);                \
-			if (result == 0)                               \
-				note(lock, is_rwlock);                 \
-			return result;                                 \
+#	define LOCKS_BY_TRYING(function, function_try)                               \
+		STEPPED int function(pthread_rwlock_t *lock)                          \
+		{                                                                     \
+			static __typeof__(function) *attempt;                         \
+			if (!attempt)                                                 \
+				*(void **)&attempt = dlsym(RTLD_NEXT, #function_try); \
+			NEXT(function);                                               \
+			int result;                                                   \
+			do {                                                          \
+				result = attempt(lock);                               \
+			} while (result == EBUSY && await_rwlock(lock));              \
+			if (result == EBUSY)                                          \
+				result = next(lock);                                  \
+			if (result == 0)                                              \
+				note(lock, true);                                     \
+			return result;                                                \
+		}
+
+#	define LOCKS_UNTIL(function, kind, is_rwlock)                         \
+		STEPPED int function(kind *lock, const struct timespec *until) \
+		{                                                              \
+			NEXT(function);                                        \
+			int result = next(lock, until);                        \
+			if (result == 0)                                       \
+				note(lock, is_rwlock);                         \
+			return result;                                         \
 		}
 
 #	define UNLOCKS(function, kind)                                                    \
-		int function(kind *lock)                                                   \
+		STEPPED int function(kind *lock)                                           \
 		{                                                                          \
 			NEXT(function);                                                    \
 			struct pail_request *ends = forget(lock);                          \
@@ -129,12 +221,21 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 	return noting() ? EAGAIN : next(thread, attributes, start, argument);
 }
 
-LOCKS(pthread_mutex_lock, pthread_mutex_t, false)
+STEPPED int pthread_mutex_lock(pthread_mutex_t *lock)
+{
+	NEXT(pthread_mutex_lock);
+	await_mutex(lock);
+	int result = next(lock);
+	if (result == 0)
+		note(lock, false);
+	return result;
+}
+
 LOCKS(pthread_mutex_trylock, pthread_mutex_t, false)
 LOCKS_UNTIL(pthread_mutex_timedlock, pthread_mutex_t, false)
 UNLOCKS(pthread_mutex_unlock, pthread_mutex_t)
-LOCKS(pthread_rwlock_rdlock, pthread_rwlock_t, true)
-LOCKS(pthread_rwlock_wrlock, pthread_rwlock_t, true)
+LOCKS_BY_TRYING(pthread_rwlock_rdlock, pthread_rwlock_tryrdlock)
+LOCKS_BY_TRYING(pthread_rwlock_wrlock, pthread_rwlock_trywrlock)
 LOCKS(pthread_rwlock_tryrdlock, pthread_rwlock_t, true)
 LOCKS(pthread_rwlock_trywrlock, pthread_rwlock_t, true)
 LOCKS_UNTIL(pthread_rwlock_timedrdlock, pthread_rwlock_t, true)

@@ -12,8 +12,14 @@
  * - A fault can't wait: the mutexes are unlocked for the request, and what they
  *   protect is as the fault left it.
  *
+ * - A request that waits (for its client, in sleep()) may hold one meanwhile.
+ *   Another of the same thread that wants it would stop the thread that the
+ *   first needs to go on: it lets others run until the lock is free. So would a
+ *   recursive mutex let it in, since it asks for the thread only: that waits too.
+ *
  * Reader-writer locks are counted in the same way; spin locks and what libc
- * locks inside are not.
+ * locks inside are not. Between a lock's being taken and its being noted no
+ * deadline is acted on: locks_pc() says where that is.
  */
 #ifndef PAIL_SERVER_LOCKS_H
 #define PAIL_SERVER_LOCKS_H
@@ -48,6 +54,9 @@ struct red_zone {
 /* A block for a request whose bucket is full and that holds a lock; NULL: the
  * red zone is full too. Notes that the request is to end. */
 void *locks_red_alloc(struct pail_request *r, size_t size, size_t align);
+/* Whether code there is about to note what it has locked or unlocked: it is not
+ * to be left by a jump, but stepped out of. */
+bool locks_pc(uintptr_t pc);
 /* Of a request that was left by a jump. */
 void locks_release(struct pail_request *r);
 /* The request is over. */

@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -122,7 +123,7 @@ OPENS_DESCRIPTOR(eventfd, (unsigned value, int flags), value, flags)
 OPENS_DESCRIPTOR(epoll_create, (int size), size)
 OPENS_DESCRIPTOR(epoll_create1, (int flags), flags)
 OPENS_DESCRIPTOR(timerfd_create, (clockid_t clock, int flags), clock, flags)
-OPENS_DESCRIPTOR(signalfd, (int fd_old, const sigset_t *set, int flags), fd_old, set, flags)
+OPENS_DESCRIPTOR(memfd_create, (const char *name, unsigned flags), name, flags)
 OPENS_DESCRIPTOR(inotify_init, (void), )
 OPENS_DESCRIPTOR(inotify_init1, (int flags), flags)
 OPENS_DESCRIPTOR(mkstemp, (char *path), path)
@@ -133,6 +134,31 @@ OPENS_DESCRIPTOR(accept, (int fd_old, struct sockaddr *address, socklen_t *lengt
 		 address, length)
 OPENS_DESCRIPTOR(accept4, (int fd_old, struct sockaddr *address, socklen_t *length, int flags),
 		 fd_old, address, length, flags)
+
+/* These may give a descriptor that is noted already. */
+#	define REPLACES_DESCRIPTOR(function, parameters, ...)       \
+		int function parameters                              \
+		{                                                    \
+			NEXT(function);                              \
+			int fd = next(__VA_ARGS__);                  \
+			if (fd >= 0)                                 \
+				forget(STREAM_DESCRIPTOR, NULL, fd); \
+			note(STREAM_DESCRIPTOR, NULL, fd);           \
+			return fd;                                   \
+		}
+
+REPLACES_DESCRIPTOR(dup2, (int fd_old, int fd_new), fd_old, fd_new)
+REPLACES_DESCRIPTOR(dup3, (int fd_old, int fd_new, int flags), fd_old, fd_new, flags)
+
+/* One that was given is changed, and stays whose it was. */
+int signalfd(int fd_old, const sigset_t *set, int flags)
+{
+	NEXT(signalfd);
+	int fd = next(fd_old, set, flags);
+	if (fd_old < 0)
+		note(STREAM_DESCRIPTOR, NULL, fd);
+	return fd;
+}
 
 /* The stream owns the descriptor from here on. */
 FILE *fdopen(int fd, const char *mode)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pail/handler.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,6 +165,34 @@ static int lock_twice(struct pail_request *r)
 	return answer(r, "locked\n", 0);
 }
 
+static int lock_across_a_wait(struct pail_request *r, const char *which)
+{
+	static pthread_mutex_t again = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+	static int inside; /* of the recursive one */
+	bool writes = strcmp(which, "writing") == 0;
+	const void *body;
+	int with = 0;
+
+	if (strcmp(which, "mutex") == 0) {
+		pthread_mutex_lock(&mutex);
+		pail_body(r, &body);
+		pthread_mutex_unlock(&mutex);
+	} else if (strcmp(which, "recursive") == 0) {
+		pthread_mutex_lock(&again);
+		pthread_mutex_lock(&again);
+		with = inside++;
+		pail_body(r, &body);
+		inside--;
+		pthread_mutex_unlock(&again);
+		pthread_mutex_unlock(&again);
+	} else {
+		writes ? pthread_rwlock_wrlock(&rwlock) : pthread_rwlock_rdlock(&rwlock);
+		pail_body(r, &body);
+		pthread_rwlock_unlock(&rwlock);
+	}
+	return answer(r, "held with %ld others\n", with);
+}
+
 static int locked(struct pail_request *r, const char *what)
 {
 	pthread_mutex_lock(&mutex);
@@ -307,6 +336,8 @@ int pail_handle(struct pail_request *r)
 		memset(malloc(64), 0xff, pail_bucket_size(r));
 		return answer(r, "overran\n", 0);
 	}
+	if (strncmp(path, "/wait-with-", 11) == 0)
+		return lock_across_a_wait(r, path + 11);
 	if (strncmp(path, "/locked-", 8) == 0)
 		return locked(r, path + 8);
 	if (strcmp(path, "/lock") == 0) /* hangs if it is still locked */

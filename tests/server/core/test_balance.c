@@ -92,8 +92,7 @@ int main(void)
 		cmocka_unit_test(
 			test_balance__one_that_has_more_than_the_margin_above_the_least_defers),
 		cmocka_unit_test(test_balance__those_who_are_away_get_no_one),
-		cmocka_unit_test(
-			test_balance__open_connections_stay_within_the_margin_and_one),
+		cmocka_unit_test(test_balance__open_connections_stay_within_the_margin_and_one),
 		cmocka_unit_test(test_balance__a_busy_bucket_weighs_more_than_a_connection),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

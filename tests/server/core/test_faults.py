@@ -168,6 +168,29 @@ class Faults(unittest.TestCase):
             causes = {(line["path"], line.get("cause")) for line in server.wait_lines(300)}
             self.assertEqual(causes, {("/lock", None)} | {(f"/locked-{kind}", cause) for kind, cause in kinds.items()})
 
+    def test_a_lock_held_while_its_request_waits_stops_no_other(self):
+        with Server("faults", CONF.format(threads=1)) as server, server.client() as holder, server.client() as other:
+            for path in ("/wait-with-mutex", "/wait-with-recursive", "/wait-with-writing"):
+                holder.hold(path)
+                other.send(other.request("POST", path, body=b"x"))
+                for _ in range(20):  # the thread goes on, though one request wants what another holds
+                    self.assertEqual(server.get("/ok").status, 200)
+                self.assertEqual(holder.release().body, b"held with 0 others\n")
+                self.assertEqual(other.read().body, b"held with 0 others\n")
+            holder.hold("/wait-with-reading")  # of these there may be many
+            self.assertEqual(other.ask("POST", "/wait-with-reading", body=b"x").status, 200)
+            other.send(other.request("POST", "/wait-with-writing", body=b"x"))
+            self.assertEqual(server.get("/ok").status, 200)
+            self.assertEqual([holder.release().status, other.read().status], [200, 200])
+
+    def test_who_waits_for_the_lock_of_a_request_that_dies_has_it_then(self):
+        with Server("faults", IMPATIENT.format(threads=1)) as server, server.client() as holder, server.client() as other:
+            holder.hold("/wait-with-mutex")
+            other.send(other.request("POST", "/wait-with-mutex", body=b"x"))
+            self.assertEqual(holder.read().status, 504)
+            self.assertIn(other.read().status, (200, 504))  # its own deadline is a little later
+            self.assertEqual(server.get("/lock").body, b"locked\n")
+
     def settled(self, server):
         """How many descriptors it has open, once those of connections that have ended are closed."""
         counts = [server.descriptors()]
