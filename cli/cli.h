@@ -53,6 +53,7 @@ int cli_parse_double(const char *option, const char *text, double low, double hi
 		     double *value, struct err *err);
 
 int cmd_record(int argc, char **argv);
+int cmd_attribute(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_import(int argc, char **argv);
 int cmd_simulate(int argc, char **argv);

@@ -16,6 +16,8 @@
 const struct command cli_commands[] = {
 	{"record", cmd_record, "run a program and record what its requests allocate"},
 	{"doctor", cmd_doctor, "say whether a program can be recorded, and what to do if not"},
+	{"attribute", cmd_attribute,
+	 "tell the requests of a recording anew, from its raw events"},
 	{"import", cmd_import, "make a trace of a CSV file or another tool's log"},
 	{"export", cmd_export, "write a trace as CSV or in another tool's format"},
 	{"merge", cmd_merge, "put the traces of several hosts into one"},

@@ -35,7 +35,8 @@ enum key {
 	KEY_UNWIND,
 	KEY_STACK_ROOM,
 	KEY_STACK_DEPTH,
-	KEY_HANDOFF
+	KEY_HANDOFF,
+	KEY_KEEP_RAW
 };
 
 struct words {
@@ -77,6 +78,8 @@ static const struct argp_option options[] = {
 	 "how threads pass requests on: seen by what they read, write and free; or also by queues"
 	 " under a condition variable, first in, first out (auto)",
 	 0},
+	{"keep-raw", KEY_KEEP_RAW, NULL, 0,
+	 "keep every event as it came, so that pail attribute can tell the requests anew", 0},
 	{"for", KEY_FOR, "TIME", 0, "send the program SIGTERM after this time (30s)", 0},
 	{"ring", KEY_RING, "SIZE", 0, "shared memory between program and recorder (64M)", 0},
 	{"cure", KEY_CURE, NULL, 0,
@@ -116,7 +119,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case 'o': w->collect.trace_path = text; break;
 	case KEY_DETAIL:
 		chosen = choose(state, "detail", text, details);
-		w->collect.detail = (enum collect_detail)chosen;
+		w->collect.detail = (enum rows_detail)chosen;
 		break;
 	case KEY_UNWIND:
 		w->collect.ring.pointers = choose(state, "unwind", text, unwinds) == 1;
@@ -156,6 +159,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 			argp_error(state, "--ring is at least 1M, not '%s'", text);
 		break;
 	case KEY_CURE: w->cure = true; break;
+	case KEY_KEEP_RAW: w->collect.keep_raw = true; break;
 	case ARGP_KEY_ARGS: w->command = state->argv + state->next; break;
 	case ARGP_KEY_NO_ARGS: argp_error(state, "wants a program to run, after --"); break;
 	default: return ARGP_ERR_UNKNOWN;
@@ -549,7 +553,7 @@ static int find_library(char *library, size_t library_size, struct err *err)
 int cmd_record(int argc, char **argv)
 {
 	struct words w = {.collect = {.trace_path = "trace.db",
-				      .detail = COLLECT_EVENTS,
+				      .detail = ROWS_EVENTS,
 				      .split = SPLIT_AUTO}};
 	struct err err = {0};
 	char path[PATH_MAX], library[PATH_MAX];

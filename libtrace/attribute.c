@@ -407,6 +407,13 @@ void attribute_sites(struct attribute *a, struct sites *sites)
 	a->ledger.sites = sites;
 }
 
+void attribute_gap(struct attribute *a)
+{
+	for (uint32_t i = 0; i < a->ledger.request_count; i++)
+		if (a->ledger.request[i]->used)
+			a->ledger.request[i]->incomplete = true;
+}
+
 void attribute_finish(struct attribute *a, int64_t time_ns)
 {
 	for (uint32_t i = 0; i < a->process_room; i++) {

@@ -83,6 +83,8 @@ struct attribute *attribute_new(enum attribute_split split, const struct attribu
 /* From now on `stack` of the events is a site, and blocks are told to `sites`. */
 void attribute_sites(struct attribute *attribute, struct sites *sites);
 void attribute_event(struct attribute *attribute, const struct ring_event *event);
+/* Events are missing here, it is not known of whom: what is in flight is incomplete. */
+void attribute_gap(struct attribute *attribute);
 /* The recording is over: everything that is open ends at time_ns. */
 void attribute_finish(struct attribute *attribute, int64_t time_ns);
 void attribute_totals(const struct attribute *attribute, struct attribute_totals *totals);

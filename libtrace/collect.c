@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "libtrace/collect.h"
 
+#include "libtrace/raw.h"
 #include "libtrace/sites.h"
 
 #include <errno.h>
@@ -20,11 +21,14 @@ struct collect {
 	struct attribute *attribute;
 	struct sites *sites;     /* NULL: no stacks */
 	const uint32_t *op_site; /* of the request that comes next */
+	struct raw_pack *raw;    /* NULL: raw events are not kept */
+	int64_t raw_next;        /* the number of the first event in it */
 	struct replay replay;
 	char *library_path;
-	enum collect_detail detail;
+	enum rows_detail detail;
 	bool begun;
 	int64_t start_ns, committed_ns; /* monotonic */
+	int64_t span_ns;                /* 0: not over */
 	/* storing */
 	bool storing;
 	int64_t retry_ns;
@@ -55,9 +59,33 @@ static void stop_storing(struct collect *c, const struct err *why)
 		sites_put_again(c->sites);
 }
 
+/* Puts the block that is being packed, full or not. */
+static void put_raw(struct collect *c)
+{
+	struct err err;
+	struct buf block;
+	uint32_t events = c->raw ? raw_pack_count(c->raw) : 0;
+	if (events == 0)
+		return;
+	buf_init(&block);
+	struct trace_raw raw = {.first_event = c->raw_next, .events = events};
+	c->raw_next += events;
+	if (raw_pack_take(c->raw, &block) != 0) {
+		err_set(&err, "out of memory packing raw events");
+		stop_storing(c, &err);
+	} else if (c->storing) {
+		raw.bytes = block.bytes;
+		raw.length = block.length;
+		if (trace_put_raw(c->trace, &raw, &err) != 0)
+			stop_storing(c, &err);
+	}
+	buf_release(&block);
+}
+
 static void commit(struct collect *c)
 {
 	struct err err;
+	put_raw(c);
 	if (!c->storing)
 		return;
 	if ((c->sites && sites_put(c->sites, c->trace, &err) != 0) ||
@@ -69,28 +97,11 @@ static void commit(struct collect *c)
 
 /* -- what attribution gives ---------------------------------------------- */
 
-static int64_t clamp(uint64_t value)
-{
-	return value > INT64_MAX ? INT64_MAX : (int64_t)value;
-}
-
-/* The need under one policy; false if the replay could not be run. */
-static bool replay_need(struct collect *c, const struct replay_op *ops, size_t count,
-			enum arena_policy policy, struct replay_need *need)
-{
-	if (replay_run(&c->replay, ops, count, policy, need) == 0)
-		return true;
-	/* More than the whole span: at least that. */
-	*need = (struct replay_need){.need_bytes = c->replay.span_bytes};
-	return false;
-}
-
 static void take_request(void *context, const struct trace_request *request,
 			 const struct replay_op *ops, size_t count)
 {
 	struct collect *c = context;
 	struct trace_request row = *request;
-	struct replay_need bump, reuse;
 	struct err err;
 	const uint32_t *op_site = c->op_site;
 	c->op_site = NULL;
@@ -98,16 +109,9 @@ static void take_request(void *context, const struct trace_request *request,
 		c->lost++;
 		return;
 	}
-	if (!replay_need(c, ops, count, ARENA_BUMP, &bump) ||
-	    !replay_need(c, ops, count, ARENA_REUSE, &reuse))
-		row.incomplete = true;
-	row.need_bump_bytes = clamp(bump.need_bytes);
-	row.need_reuse_bytes = clamp(reuse.need_bytes);
-	row.requested_bytes = clamp(bump.requested_bytes);
-	row.live_peak_bytes = clamp(bump.live_peak_bytes);
-	row.largest_bytes = clamp(bump.largest_bytes);
+	rows_need(&c->replay, ops, count, &row);
 	c->uncommitted++;
-	if (trace_put_request_sites(c->trace, &row, c->detail != COLLECT_SUMMARY ? ops : NULL,
+	if (trace_put_request_sites(c->trace, &row, c->detail != ROWS_SUMMARY ? ops : NULL,
 				    op_site, count, NULL, &err) != 0)
 		stop_storing(c, &err);
 }
@@ -152,67 +156,44 @@ static void take_event(void *context, const struct ring_event *event)
 	struct collect *c = context;
 	if (event->kind == EVENT_MODULE && c->sites)
 		sites_module(c->sites, event);
-	if (event->stack == 0) {
-		attribute_event(c->attribute, event);
-		return;
+	struct ring_event at_site;
+	if (event->stack != 0) {
+		at_site = *event;
+		at_site.stack = c->sites ? sites_of(c->sites, event->stack) : 0;
+		event = &at_site;
 	}
-	struct ring_event at_site = *event;
-	at_site.stack = c->sites ? sites_of(c->sites, event->stack) : 0;
-	attribute_event(c->attribute, &at_site);
+	if (c->raw && !raw_pack_add(c->raw, event)) {
+		put_raw(c);
+		raw_pack_add(c->raw, event);
+	}
+	attribute_event(c->attribute, event);
 }
 
 /* -- opening ------------------------------------------------------------- */
 
-/* Address space for replays; a process limit may leave less of it. */
-static int reserve_replay(struct replay *replay)
-{
-	static const uint64_t spans[] = {UINT64_C(64) << 30, UINT64_C(4) << 30, 256 << 20};
-	for (size_t i = 0; i < sizeof(spans) / sizeof(*spans); i++)
-		if (replay_init(replay, spans[i]) == 0)
-			return 0;
-	return -1;
-}
-
-static int put_number(struct trace *trace, const char *key, int64_t value, struct err *err)
-{
-	char text[32];
-	snprintf(text, sizeof(text), "%" PRId64, value);
-	return trace_put_meta(trace, key, text, err);
-}
-
-/* lost_requests keeps room for any number: it may have to be changed in place
- * on a full disk. */
-static void lost_text(int64_t lost, char text[32])
-{
-	snprintf(text, 32, "%20" PRId64, lost);
-}
-
 static int put_first_meta(struct collect *c, const struct collect_options *o, struct err *err)
 {
-	static const char *const split_name[] = {"auto", "http", "message", "connection",
-						 "marker"};
-	static const char *const detail_name[] = {"summary", "events", "stacks"};
 	struct utsname machine;
 	char text[512], lost[32];
 	uname(&machine);
 	snprintf(text, sizeof(text), "%s %s %s, %ld CPUs", machine.sysname, machine.release,
 		 machine.machine, sysconf(_SC_NPROCESSORS_ONLN));
-	lost_text(0, lost);
+	rows_lost_text(0, lost);
 	if (trace_put_meta(c->trace, "pail_version", PAIL_VERSION, err) != 0 ||
 	    trace_put_meta(c->trace, "command", o->command, err) != 0 ||
-	    trace_put_meta(c->trace, "detail", detail_name[o->detail], err) != 0 ||
-	    trace_put_meta(c->trace, "split", split_name[o->split], err) != 0 ||
+	    trace_put_meta(c->trace, "detail", rows_detail_name[o->detail], err) != 0 ||
+	    trace_put_meta(c->trace, "split", rows_split_name[o->split], err) != 0 ||
 	    trace_put_meta(c->trace, "mode", o->ring.light ? "light" : "exact", err) != 0 ||
 	    trace_put_meta(c->trace, "machine", text, err) != 0 ||
 	    trace_put_meta(c->trace, "lost_requests", lost, err) != 0 ||
 	    trace_put_meta(c->trace, "complete", "0", err) != 0)
 		return -1;
-	return put_number(c->trace, "start_unix_ns", clock_now(CLOCK_REALTIME), err);
+	return rows_put_number(c->trace, "start_unix_ns", clock_now(CLOCK_REALTIME), err);
 }
 
 static int begin_sites(struct collect *c, struct err *err)
 {
-	if (c->detail != COLLECT_STACKS)
+	if (c->detail != ROWS_STACKS)
 		return 0;
 	c->sites = sites_new(c->ring);
 	if (!c->sites)
@@ -224,7 +205,7 @@ static int begin_sites(struct collect *c, struct err *err)
 int collect_open(const struct collect_options *o, struct collect **collect, struct err *err)
 {
 	struct ring_options ring = o->ring;
-	ring.stacks = o->detail == COLLECT_STACKS;
+	ring.stacks = o->detail == ROWS_STACKS;
 	struct collect *c = calloc(1, sizeof(*c));
 	if (!c)
 		return err_set(err, "out of memory");
@@ -234,9 +215,11 @@ int collect_open(const struct collect_options *o, struct collect **collect, stru
 	c->storing = true;
 	c->library_path = strdup(o->library_path);
 	c->attribute = attribute_new(o->split, &sink);
-	if (!c->library_path || !c->attribute)
+	if (o->keep_raw)
+		c->raw = raw_pack_new(o->detail == ROWS_STACKS);
+	if (!c->library_path || !c->attribute || (o->keep_raw && !c->raw))
 		err_set(err, "out of memory");
-	else if (reserve_replay(&c->replay) != 0)
+	else if (rows_reserve(&c->replay) != 0)
 		err_errno(err, "no address space to replay requests in");
 	else if (trace_create(o->trace_path, &c->trace, err) == 0 &&
 		 ring_create(&ring, &c->ring, err) == 0 && begin_sites(c, err) == 0 &&
@@ -284,41 +267,29 @@ static int put_last_meta(struct collect *c, struct err *err)
 {
 	struct collect_summary s;
 	collect_summary(c, &s);
-	return put_number(c->trace, "span_ns", s.span_ns, err) != 0 ||
-			       put_number(c->trace, "events", (int64_t)s.ring.events, err) !=
-				       0 ||
-			       put_number(c->trace, "dropped_events", (int64_t)s.ring.dropped,
-					  err) != 0 ||
-			       put_number(c->trace, "stacks_lost",
-					  (int64_t)(s.ring.stacks_lost + s.ring.stacks_blind),
-					  err) != 0 ||
-			       put_number(c->trace, "unattributed_allocations",
-					  s.totals.unattributed_allocations, err) != 0 ||
-			       put_number(c->trace, "unattributed_bytes",
-					  s.totals.unattributed_bytes, err) != 0 ||
-			       put_number(c->trace, "startup_allocations",
-					  s.totals.startup_allocations, err) != 0 ||
-			       put_number(c->trace, "startup_bytes", s.totals.startup_bytes,
-					  err) != 0 ||
-			       put_number(c->trace, "http2_connections",
-					  s.totals.http2_connections, err) != 0 ||
-			       put_number(c->trace, "tls_connections", s.totals.tls_connections,
-					  err) != 0 ||
-			       put_number(c->trace, "writer_waits", (int64_t)s.ring.waits,
-					  err) != 0 ||
-			       put_number(c->trace, "writer_wait_ns", (int64_t)s.ring.wait_ns,
-					  err) != 0
-		       ? -1
-		       : 0;
+	const struct {
+		const char *key;
+		int64_t value;
+	} sums[] = {{"span_ns", s.span_ns},
+		    {"events", (int64_t)s.ring.events},
+		    {"dropped_events", (int64_t)s.ring.dropped},
+		    {"stacks_lost", (int64_t)(s.ring.stacks_lost + s.ring.stacks_blind)},
+		    {"writer_waits", (int64_t)s.ring.waits},
+		    {"writer_wait_ns", (int64_t)s.ring.wait_ns}};
+	for (size_t i = 0; i < sizeof(sums) / sizeof(*sums); i++)
+		if (rows_put_number(c->trace, sums[i].key, sums[i].value, err) != 0)
+			return -1;
+	return rows_put_totals(c->trace, &s.totals, err);
 }
 
 int collect_finish(struct collect *c, struct err *err)
 {
 	ring_finish(c->ring, take_event, c);
-	attribute_finish(c->attribute, clock_now(CLOCK_MONOTONIC) - c->start_ns);
+	c->span_ns = clock_now(CLOCK_MONOTONIC) - c->start_ns;
+	attribute_finish(c->attribute, c->span_ns);
 	commit(c);
 	char lost[32];
-	lost_text(c->lost, lost);
+	rows_lost_text(c->lost, lost);
 	if (c->storing && (!c->sites || sites_put_named(c->sites, c->trace, err) == 0) &&
 	    put_last_meta(c, err) == 0 &&
 	    trace_put_meta(c->trace, "lost_requests", lost, err) == 0 &&
@@ -330,7 +301,7 @@ int collect_finish(struct collect *c, struct err *err)
 	if (!c->begun)
 		return err_set(err, "%s", c->lost_because);
 	/* What is missing is said in the trace even when it is full. */
-	lost_text(c->lost, lost);
+	rows_lost_text(c->lost, lost);
 	struct err ignored;
 	trace_amend_meta(c->trace, "lost_requests", lost, &ignored);
 	return err_set(err, "%s", c->lost_because);
@@ -343,7 +314,7 @@ void collect_summary(const struct collect *c, struct collect_summary *s)
 	ring_stats(c->ring, &s->ring);
 	s->lost_requests = c->lost;
 	s->sites = c->sites ? sites_count(c->sites) : 0;
-	s->span_ns = clock_now(CLOCK_MONOTONIC) - c->start_ns;
+	s->span_ns = c->span_ns > 0 ? c->span_ns : clock_now(CLOCK_MONOTONIC) - c->start_ns;
 	memcpy(s->lost_because, c->lost_because, sizeof(s->lost_because));
 }
 
@@ -354,6 +325,7 @@ void collect_close(struct collect *c)
 	trace_close(c->trace);
 	attribute_free(c->attribute);
 	sites_free(c->sites);
+	raw_pack_free(c->raw);
 	ring_free(c->ring);
 	replay_release(&c->replay);
 	free(c->library_path);

@@ -18,13 +18,13 @@
 #include "base/err.h"
 #include "libtrace/attribute.h"
 #include "libtrace/ring.h"
+#include "libtrace/rows.h"
 #include "libtrace/trace.h"
-
-enum collect_detail { COLLECT_SUMMARY, COLLECT_EVENTS, COLLECT_STACKS };
 
 struct collect_options {
 	const char *trace_path;
-	enum collect_detail detail; /* COLLECT_STACKS sets ring.stacks */
+	enum rows_detail detail; /* ROWS_STACKS sets ring.stacks */
+	bool keep_raw;           /* events as they came, too: to be attributed again */
 	enum attribute_split split;
 	struct ring_options ring;
 	const char *command;      /* for the trace's meta */
@@ -35,7 +35,7 @@ struct collect_summary {
 	struct attribute_totals totals;
 	struct ring_stats ring;
 	int64_t lost_requests;
-	int64_t sites;   /* places that allocate; 0 without COLLECT_STACKS */
+	int64_t sites;   /* places that allocate; 0 without ROWS_STACKS */
 	int64_t span_ns; /* since collect_open() */
 	char lost_because[512];
 };

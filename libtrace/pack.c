@@ -11,7 +11,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "packed forms are littl
 
 enum { COLUMN_HEAD_BYTES = 10, ZSTD_LEVEL = 1 };
 
-static int append_frame(struct buf *out, const void *raw, size_t length)
+int pack_bytes(const void *raw, size_t length, struct buf *out)
 {
 	size_t room = ZSTD_compressBound(length);
 	void *frame = malloc(room);
@@ -24,10 +24,7 @@ static int append_frame(struct buf *out, const void *raw, size_t length)
 	return ZSTD_isError(written) || out->failed ? -1 : 0;
 }
 
-/* The raw bytes of a frame, malloc'd; NULL if it is none or would be longer
- * than `most` bytes. */
-static unsigned char *read_frame(const void *frame, size_t frame_length, size_t most,
-				 size_t *length)
+unsigned char *unpack_bytes(const void *frame, size_t frame_length, size_t most, size_t *length)
 {
 	unsigned long long size = ZSTD_getFrameContentSize(frame, frame_length);
 	if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN || size > most)
@@ -100,7 +97,7 @@ int pack_column(const int64_t *values, size_t count, struct buf *out)
 	unsigned char head[COLUMN_HEAD_BYTES] = {use_delta, (unsigned char)f.width};
 	memcpy(head + 2, &f.base, sizeof(f.base));
 	buf_append(out, head, sizeof(head));
-	int rc = append_frame(out, raw, count * width);
+	int rc = pack_bytes(raw, count * width, out);
 	free(raw);
 	return rc;
 }
@@ -123,8 +120,8 @@ int unpack_column(const void *bytes, size_t length, int64_t *values, size_t coun
 	int64_t base;
 	memcpy(&base, head + 2, sizeof(base));
 	size_t raw_length;
-	unsigned char *raw = read_frame(head + COLUMN_HEAD_BYTES, length - COLUMN_HEAD_BYTES,
-					count * width, &raw_length);
+	unsigned char *raw = unpack_bytes(head + COLUMN_HEAD_BYTES, length - COLUMN_HEAD_BYTES,
+					  count * width, &raw_length);
 	if (!raw)
 		return -1;
 	if (raw_length != count * width) {
@@ -152,7 +149,7 @@ int unpack_column(const void *bytes, size_t length, int64_t *values, size_t coun
 
 enum { VARINT_BYTES_MAX = 10, OP_BYTES_MAX = 1 + 5 + VARINT_BYTES_MAX };
 
-static unsigned char *put_varint(unsigned char *at, uint64_t value)
+unsigned char *pack_varint(unsigned char *at, uint64_t value)
 {
 	for (; value >= 0x80; value >>= 7)
 		*at++ = (unsigned char)(value | 0x80);
@@ -160,9 +157,8 @@ static unsigned char *put_varint(unsigned char *at, uint64_t value)
 	return at;
 }
 
-/* NULL past the end or for more than 64 bits. */
-static const unsigned char *get_varint(const unsigned char *at, const unsigned char *end,
-				       uint64_t *value)
+const unsigned char *unpack_varint(const unsigned char *at, const unsigned char *end,
+				   uint64_t *value)
 {
 	uint64_t v = 0;
 	for (int shift = 0; at && at < end && shift < 64; shift += 7) {
@@ -190,15 +186,15 @@ int pack_ops(const struct replay_op *ops, size_t count, struct buf *out)
 	uint32_t before = 0;
 	for (size_t i = 0; i < count; i++) {
 		int32_t step = (int32_t)(ops[i].slot - before);
-		at = put_varint(at, (uint32_t)step << 1 ^ (uint32_t)(step >> 31));
+		at = pack_varint(at, (uint32_t)step << 1 ^ (uint32_t)(step >> 31));
 		before = ops[i].slot;
 	}
 	uint32_t slots_length = (uint32_t)(at - slots);
 	memcpy(raw, &slots_length, 4);
 	for (size_t i = 0; i < count; i++)
 		if (ops[i].kind != REPLAY_FREE)
-			at = put_varint(at, ops[i].size_bytes);
-	int rc = append_frame(out, raw, (size_t)(at - raw));
+			at = pack_varint(at, ops[i].size_bytes);
+	int rc = pack_bytes(raw, (size_t)(at - raw), out);
 	free(raw);
 	return rc;
 }
@@ -218,10 +214,11 @@ static int read_ops(const unsigned char *raw, size_t length, struct replay_op *o
 	uint32_t before = 0;
 	for (size_t i = 0; i < count; i++) {
 		uint64_t zigzag, bytes = 0;
-		slot = get_varint(slot, slot_end, &zigzag);
+		slot = unpack_varint(slot, slot_end, &zigzag);
 		if (!slot || zigzag > UINT32_MAX || (tag[i] & 3) > REPLAY_REALLOC)
 			return -1;
-		if ((tag[i] & 3) != REPLAY_FREE && !(size = get_varint(size, size_end, &bytes)))
+		if ((tag[i] & 3) != REPLAY_FREE &&
+		    !(size = unpack_varint(size, size_end, &bytes)))
 			return -1;
 		before += (uint32_t)(zigzag >> 1) ^ (uint32_t) - (int32_t)(zigzag & 1);
 		ops[i] = (struct replay_op){.slot = before,
@@ -237,7 +234,7 @@ int unpack_ops(const void *bytes, size_t length, struct replay_op *ops, size_t c
 	if (count > SIZE_MAX / OP_BYTES_MAX - 4)
 		return -1;
 	size_t raw_length;
-	unsigned char *raw = read_frame(bytes, length, 4 + count * OP_BYTES_MAX, &raw_length);
+	unsigned char *raw = unpack_bytes(bytes, length, 4 + count * OP_BYTES_MAX, &raw_length);
 	if (!raw)
 		return -1;
 	int rc = read_ops(raw, raw_length, ops, count);

@@ -16,7 +16,8 @@
  *	u8 per operation: kind | align_log2 << 2
  *	slot stream: zigzag varint of the difference to the slot before
  *	size stream: varint, for all but REPLAY_FREE
- * All integers little-endian, varints as LEB128.
+ * All integers little-endian, varints as LEB128. Raw events have a form of their
+ * own, made of the same (raw.h).
  */
 #ifndef PAIL_LIBTRACE_PACK_H
 #define PAIL_LIBTRACE_PACK_H
@@ -34,5 +35,16 @@ int pack_ops(const struct replay_op *ops, size_t count, struct buf *out);
 /* Fills exactly `count` items; -1 if the bytes do not hold that many. */
 int unpack_column(const void *bytes, size_t length, int64_t *values, size_t count);
 int unpack_ops(const void *bytes, size_t length, struct replay_op *ops, size_t count);
+
+/* Appends any bytes as a zstd frame; 0, or -1 when memory runs out. */
+int pack_bytes(const void *bytes, size_t length, struct buf *out);
+/* What a frame holds, malloc'd; NULL if it is none or longer than `most`. */
+unsigned char *unpack_bytes(const void *frame, size_t frame_length, size_t most,
+			    size_t *length);
+/* Writes up to 10 bytes and gives the place behind them. */
+unsigned char *pack_varint(unsigned char *at, uint64_t value);
+/* NULL at the end or for more than 64 bits, or if `at` is NULL. */
+const unsigned char *unpack_varint(const unsigned char *at, const unsigned char *end,
+				   uint64_t *value);
 
 #endif

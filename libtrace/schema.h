@@ -66,6 +66,9 @@ static const char trace_schema[] =
 " kept_ns_max INTEGER NOT NULL, PRIMARY KEY (site, route)) STRICT, WITHOUT ROWID;"
 "CREATE TABLE event_site("
 " first_event INTEGER PRIMARY KEY, sites BLOB NOT NULL) STRICT;"
+"CREATE TABLE raw_block("
+" first_event INTEGER PRIMARY KEY, events INTEGER NOT NULL, format INTEGER NOT NULL,"
+" bytes BLOB NOT NULL) STRICT;"
 
 "CREATE VIEW route_summary AS"
 " WITH ranked AS ("

@@ -178,6 +178,20 @@ struct sites *sites_new(const struct ring *ring)
 	return s;
 }
 
+struct sites *sites_new_known(uint32_t count)
+{
+	struct sites *s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->site = calloc((size_t)count + 1, sizeof(*s->site));
+	if (!s->site) {
+		free(s);
+		return NULL;
+	}
+	s->site_count = s->site_room = count;
+	return s;
+}
+
 void sites_free(struct sites *s)
 {
 	if (!s)
@@ -661,7 +675,7 @@ static int put_site(struct trace *trace, const struct site *site, uint32_t numbe
 			      err);
 }
 
-static int put_uses(struct sites *s, struct trace *trace, struct err *err)
+int sites_put_uses(struct sites *s, struct trace *trace, struct err *err)
 {
 	for (uint32_t i = 0; i < s->use_count; i++) {
 		struct use *use = &s->use[i];
@@ -714,7 +728,7 @@ int sites_put(struct sites *s, struct trace *trace, struct err *err)
 			return -1;
 		site->put = true;
 	}
-	return put_uses(s, trace, err);
+	return sites_put_uses(s, trace, err);
 }
 
 void sites_put_again(struct sites *s)
@@ -983,5 +997,5 @@ int sites_put_named(struct sites *s, struct trace *trace, struct err *err)
 	free(n.name);
 	free(n.first);
 	free(n.count);
-	return n.failed ? -1 : put_uses(s, trace, err);
+	return n.failed ? -1 : sites_put_uses(s, trace, err);
 }

@@ -35,6 +35,9 @@ struct ring_event;
 struct sites;
 
 struct sites *sites_new(const struct ring *ring); /* NULL: out of memory */
+/* For stacks that are sites already, numbered up to `count`: uses are counted, and
+ * nothing else is put. */
+struct sites *sites_new_known(uint32_t count);
 void sites_free(struct sites *sites);
 bool sites_failed(const struct sites *sites);
 uint32_t sites_count(const struct sites *sites);
@@ -61,7 +64,9 @@ void sites_freed_late(struct sites *sites, uint64_t name, uint32_t site, enum si
 
 /* Puts what is new or has changed since the last time; as addresses. */
 int sites_put(struct sites *sites, struct trace *trace, struct err *err);
-/* The same, for all of it, with functions and lines. Takes its time. */
+/* The uses alone. */
+int sites_put_uses(struct sites *sites, struct trace *trace, struct err *err);
+/* As sites_put(), for all of it, with functions and lines. Takes its time. */
 int sites_put_named(struct sites *sites, struct trace *trace, struct err *err);
 /* What was put is lost (a rollback): put all of it again. */
 void sites_put_again(struct sites *sites);

@@ -33,6 +33,7 @@ enum statement {
 	PUT_FRAME,
 	PUT_SITE,
 	PUT_USE,
+	PUT_RAW,
 	STATEMENT_COUNT
 };
 

@@ -33,6 +33,7 @@ static const char *const statement_sql[STATEMENT_COUNT] = {
 	[PUT_SITE] = "INSERT OR REPLACE INTO site VALUES (?, ?, ?, ?, ?, ?, ?)",
 	[PUT_USE] =
 		"INSERT OR REPLACE INTO site_use VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	[PUT_RAW] = "INSERT INTO raw_block VALUES (?, ?, ?, ?)",
 };
 
 void store_bind_str(sqlite3_stmt *s, int at, struct str text)

@@ -162,6 +162,20 @@ void trace_sites_release(struct trace_sites *sites);
 int trace_replay_sites(struct trace *trace, int64_t request_id, uint32_t **sites, size_t *count,
 		       struct err *err);
 
+/* Raw events, to be attributed again (raw.h): blocks in the order of the
+ * recording. Numbers of events that no block has were lost to a full disk. */
+struct trace_raw {
+	int64_t first_event; /* its number, from 0 */
+	uint32_t events;
+	const void *bytes; /* reading: until the next step */
+	size_t length;
+};
+struct trace_raw_cursor;
+/* 1, or 0 if the trace holds none (and no cursor is made), -1 error. */
+int trace_raw(struct trace *trace, struct trace_raw_cursor **cursor, struct err *err);
+int trace_raw_next(struct trace_raw_cursor *cursor, struct trace_raw *raw, struct err *err);
+void trace_raw_close(struct trace_raw_cursor *cursor); /* NULL is fine */
+
 /* -- writing ------------------------------------------------------------ */
 
 struct trace_process {
@@ -205,6 +219,9 @@ int trace_put_request(struct trace *trace, const struct trace_request *request,
 int trace_put_request_sites(struct trace *trace, const struct trace_request *request,
 			    const struct replay_op *ops, const uint32_t *sites, size_t count,
 			    int64_t *id, struct err *err);
+int trace_put_raw(struct trace *trace, const struct trace_raw *raw, struct err *err);
+/* Puts all keys of another. */
+int trace_copy_meta(struct trace *to, struct trace *from, struct err *err);
 int trace_put_frame(struct trace *trace, const struct trace_frame *frame, struct err *err);
 int trace_put_site(struct trace *trace, const struct trace_site *site, struct err *err);
 int trace_put_site_use(struct trace *trace, const struct trace_site_use *use, struct err *err);

@@ -41,7 +41,7 @@ PARTS = {
         ["Threads::Threads", "dl", "m", "${CMAKE_DL_LIBS}"],
     ),
     "cli": (
-        ["base/*.h", "cli/*.h", "libtrace/trace.h", "libtrace/collect.h", "libtrace/doctor.h", "simulator/sim.h", "server/server.h", "pail/*.h"],
+        ["base/*.h", "cli/*.h", "libtrace/trace.h", "libtrace/collect.h", "libtrace/again.h", "libtrace/doctor.h", "simulator/sim.h", "server/server.h", "pail/*.h"],
         [],
         ["base", "libtrace", "simulator", "server"],
         ["PkgConfig::NETTLE", "Threads::Threads", "m"],
