@@ -101,7 +101,7 @@ class Installed(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
 
     @unittest.skipIf(os.environ.get("PAIL_SANITIZE"), "nobody packages a build with sanitizers")
-    @unittest.skipUnless(shutil.which("dpkg-shlibdeps"), "needs dpkg-dev")
+    @unittest.skipUnless(shutil.which("dpkg-shlibdeps") and shutil.which("file"), "needs dpkg-dev and file")
     def test_the_debian_package_names_what_it_needs(self):
         done = run("cpack", "-G", "DEB", "--config", os.path.join(BUILD, "CPackConfig.cmake"),
                    "-B", self.folder.name, cwd=self.folder.name)
