@@ -17,6 +17,8 @@ endforeach()
 file(GLOB documents CONFIGURE_DEPENDS docs/*.md)
 install(FILES LICENSE README.md CHANGELOG.md ${documents} DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
+install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DOCDIR} PATTERN "*.so" EXCLUDE)
+
 # Marks for interpreters, to be loaded by them (docs/attribution.md).
 install(DIRECTORY adapters DESTINATION ${CMAKE_INSTALL_DATADIR}/pail FILES_MATCHING
 	PATTERN "*.py" PATTERN "*.js")

@@ -9,6 +9,7 @@
 #include "server/response.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -123,6 +124,16 @@ void pail_defer(struct pail_request *r, void (*fn)(void *), void *arg)
 	*node = (struct request_defer){.fn = fn, .arg = arg, .next = r->defer_more};
 	r->defer_more = node;
 	r->defer_more_count++;
+}
+
+void pail_explain(struct pail_request *r, const char *text)
+{
+	if (!r) {
+		snprintf(handler_message, sizeof(handler_message), "%s", text);
+		return;
+	}
+	snprintf(r->detail, sizeof(r->detail), "%s", text);
+	r->explained = true;
 }
 
 void pail_outside_begin(void)

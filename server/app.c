@@ -6,8 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-char handler_message[256];
+#ifndef PAIL_GUESTS /* the build says where an installation has them */
+#	define PAIL_GUESTS "lib/pail"
+#endif
+
+_Thread_local char handler_message[256];
 
 static int app_builtin(const char *name, struct handler *handler, struct err *err)
 {
@@ -28,12 +33,8 @@ static int app_builtin(const char *name, struct handler *handler, struct err *er
 /* dlsym() of a function, without the cast that ISO C has no word for. */
 #define SYMBOL(library, name, field) (*(void **)&(field) = dlsym((library), (name)))
 
-static int app_plugin(const char *app, struct handler *handler, struct err *err)
+static int app_load(const char *app, const char *path, struct handler *handler, struct err *err)
 {
-	char path[4096];
-
-	/* A name without a slash would be looked for in the system's folders. */
-	snprintf(path, sizeof(path), "%s%s", strchr(app, '/') ? "" : "./", app);
 	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!library)
 		return err_set(err, "can't load the plug-in: %s", dlerror());
@@ -42,6 +43,7 @@ static int app_plugin(const char *app, struct handler *handler, struct err *err)
 	SYMBOL(library, "pail_start", handler->start);
 	SYMBOL(library, "pail_thread_start", handler->thread_start);
 	SYMBOL(library, "pail_bucket_start", handler->bucket_start);
+	SYMBOL(library, "pail_reload", handler->reload);
 	SYMBOL(library, "pail_request_end", handler->request_end);
 	if (!handler->handle)
 		return err_set(err,
@@ -49,6 +51,50 @@ static int app_plugin(const char *app, struct handler *handler, struct err *err)
 			       "not static (see pail/handler.h)",
 			       app);
 	return 0;
+}
+
+static int app_plugin(const char *app, struct handler *handler, struct err *err)
+{
+	char path[4096];
+
+	/* A name without a slash would be looked for in the system's folders. */
+	snprintf(path, sizeof(path), "%s%s", strchr(app, '/') ? "" : "./", app);
+	return app_load(app, path, handler, err);
+}
+
+/* The guest that runs scripts of that kind: a plug-in in lib/pail, found from
+ * where this program is, libexec/pail. NULL: no script. */
+static const char *guest_for(const char *app)
+{
+	const char *dot = strrchr(app, '.');
+
+	if (dot && strcmp(dot, ".lua") == 0)
+		return "guest-lua.so";
+	return dot && strcmp(dot, ".js") == 0 ? "guest-js.so" : NULL;
+}
+
+static int app_script(const char *app, const char *guest, struct handler *handler,
+		      struct err *err)
+{
+	char path[4096];
+	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	if (length < 0)
+		return err_errno(err, "can't tell where pail-server is");
+	path[length] = 0;
+	for (int up = 0; up < 3; up++)
+		*(strrchr(path, '/') ? strrchr(path, '/') : path) = 0;
+	size_t prefix = strlen(path);
+	static const char *const folders[] = {"lib/pail", PAIL_GUESTS};
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(path + prefix, sizeof(path) - prefix, "/%s/%s", folders[i], guest);
+		if (access(path, R_OK) == 0)
+			return app_load(app, path, handler, err);
+	}
+	return err_set(err,
+		       "can't run the script '%s': '%s' is missing (it is built where the "
+		       "interpreter's library is installed)",
+		       app, path);
 }
 
 int app_open(const char *app, struct handler *handler, struct err *err)
@@ -64,7 +110,12 @@ int app_open(const char *app, struct handler *handler, struct err *err)
 		handler->name = app;
 		return 0;
 	}
+	if (S_ISREG(about.st_mode) && guest_for(app))
+		return app_script(app, guest_for(app), handler, err);
 	if (S_ISREG(about.st_mode))
 		return app_plugin(app, handler, err);
-	return err_set(err, "the app '%s' is neither a plug-in (lib.so) nor a folder", app);
+	return err_set(err,
+		       "the app '%s' is neither a plug-in (lib.so), nor a script (.lua, .js), "
+		       "nor a folder",
+		       app);
 }

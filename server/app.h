@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What --app names, made into a struct handler: a plug-in (it ends in ".so", or
- * is a regular file), "builtin:NAME", or a folder.
+ * What --app names, made into a struct handler: a script (it ends in ".lua" or
+ * ".js"; the guest that runs it is a plug-in of ours), a plug-in (any other
+ * regular file), "builtin:NAME", or a folder.
  */
 #ifndef PAIL_SERVER_APP_H
 #define PAIL_SERVER_APP_H

@@ -8,6 +8,7 @@
 #include "server/stack.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,8 +29,8 @@ struct bucket *bucket_init(uint32_t index)
 
 /* -- snapshots ----------------------------------------------------------------- */
 
-/* The bucket whose pail_bucket_start() runs, on the main thread. */
-static struct bucket *starting;
+/* The bucket whose pail_bucket_start() runs on this thread. */
+static _Thread_local struct bucket *starting;
 
 void pail_bucket_data_set(void *data)
 {
@@ -37,34 +38,78 @@ void pail_bucket_data_set(void *data)
 		starting->data = data;
 }
 
+static int bucket_start_run(struct bucket *bucket, struct err *err)
+{
+	starting = bucket;
+	handler_message[0] = 0;
+	malloc_switch(NULL, &bucket->arena);
+	int result = core.handler.bucket_start();
+	malloc_switch(NULL, NULL);
+	starting = NULL;
+	if (result == 0)
+		return 0;
+	if (handler_message[0])
+		return err_set(err, "the app '%s' did not start in a bucket of %zu bytes: %s",
+			       core.handler.name, bucket->arena.size_bytes, handler_message);
+	return err_set(err, "pail_bucket_start() of '%s' returned %d", core.handler.name,
+		       result);
+}
+
+/* Room for the snapshot; the old one stays if there is none. */
+static int snapshot_fit(struct bucket *bucket, struct err *err)
+{
+	size_t bytes = bucket->arena.top_bytes;
+
+	if (!bucket->snapshot_arena)
+		bucket->snapshot_arena = malloc(sizeof(*bucket->snapshot_arena));
+	if (bucket->snapshot_arena && bucket->snapshot && bytes <= bucket->snapshot_room)
+		return 0;
+	unsigned char *room = malloc(bytes);
+	if (!room || !bucket->snapshot_arena)
+		return err_set(err,
+			       "the system region is too small for what pail_bucket_start() of "
+			       "'%s' leaves in each bucket, %zu bytes (raise [server] system)",
+			       core.handler.name, bytes);
+	free(bucket->snapshot);
+	bucket->snapshot = room;
+	bucket->snapshot_room = bytes;
+	return 0;
+}
+
 int bucket_start(struct bucket *bucket, struct err *err)
 {
 	struct arena *arena = &bucket->arena;
 
+	bucket->generation = atomic_load(&core.app_generation);
 	if (!core.handler.bucket_start)
 		return 0;
-	starting = bucket;
-	malloc_switch(NULL, arena);
-	int result = core.handler.bucket_start();
-	malloc_switch(NULL, NULL);
-	starting = NULL;
-	if (result != 0)
-		return err_set(err, "pail_bucket_start() of '%s' returned %d",
-			       core.handler.name, result);
+	if (bucket_start_run(bucket, err) < 0)
+		return -1;
 	if (arena->peak_bytes == 0) /* it has allocated nothing */
 		return 0;
-	bucket->snapshot = malloc(arena->top_bytes);
-	bucket->snapshot_arena = malloc(sizeof(*arena));
-	if (!bucket->snapshot || !bucket->snapshot_arena)
-		return err_set(err,
-			       "the system region is too small for what pail_bucket_start() of "
-			       "'%s' leaves in each bucket, %zu bytes (raise [server] system)",
-			       core.handler.name, arena->top_bytes);
+	if (snapshot_fit(bucket, err) < 0)
+		return -1;
 	memcpy(bucket->snapshot, arena->base, arena->top_bytes);
 	memcpy(bucket->snapshot_arena, arena, sizeof(*arena));
 	bucket->snapshot_arena->peak_bytes = arena->top_bytes;
 	*arena = *bucket->snapshot_arena;
 	return 0;
+}
+
+void bucket_renew(struct bucket *bucket)
+{
+	static _Atomic uint32_t complained; /* about this generation */
+	void *data = bucket->data;
+	struct err err = {0};
+
+	arena_clear(&bucket->arena);
+	if (bucket_start(bucket, &err) == 0)
+		return;
+	bucket->data = data;
+	bucket_clear(bucket);
+	if (atomic_exchange(&complained, bucket->generation) != bucket->generation)
+		fprintf(stderr, "pail serve: %s; such buckets go on with the old one\n",
+			err.text);
 }
 
 void bucket_clear(struct bucket *bucket)

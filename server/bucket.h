@@ -33,6 +33,8 @@ struct bucket {
 	/* What pail_bucket_start() left: the used prefix and the arena's state. */
 	unsigned char *snapshot;
 	struct arena *snapshot_arena;
+	size_t snapshot_room; /* bytes */
+	uint32_t generation;  /* of the app, that it was made by */
 	void *data; /* pail_bucket_data_set() */
 	uint64_t requests;
 	struct pail_request request;
@@ -51,6 +53,9 @@ struct bucket *bucket_init(uint32_t index);
 /* Runs the handler's bucket_start() in it and keeps what it made. 0, or what
  * bucket_start() returned, or -1 with a message. */
 int bucket_start(struct bucket *bucket, struct err *err);
+/* The same for an app that was read again; one that can't be started keeps what
+ * it had, and stderr says so once. On its worker's thread, while it is free. */
+void bucket_renew(struct bucket *bucket);
 /* Ready for the next request: empty, or as bucket_start() left it. */
 void bucket_clear(struct bucket *bucket);
 

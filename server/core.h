@@ -32,6 +32,7 @@ struct core {
 	struct supervised supervised;
 	struct balance balance[CORE_THREADS_MAX]; /* how loaded each worker is */
 
+	_Atomic uint32_t app_generation; /* goes up with each pail_reload() */
 	_Atomic bool draining; /* no new connections; those that are idle close */
 	_Atomic bool halting;  /* the grace is over */
 };

@@ -51,12 +51,14 @@ struct handler {
 	int (*start)(int argc, char **argv);
 	int (*thread_start)(void);
 	int (*bucket_start)(void);
+	int (*reload)(void);
 	void (*request_end)(struct pail_request *r);
 };
 
-/* Why a built-in's start() failed, in words as an err has them; the core puts
- * it into its one line. Empty: errno says it. */
-extern char handler_message[256];
+/* Why a handler's start(), bucket_start() or reload() failed on this thread, in
+ * words as an err has them (pail_explain() fills it); the core puts it into its
+ * one line. Empty: errno says it. */
+extern _Thread_local char handler_message[256];
 
 /* builtin.c: the built-in of that name, or NULL; all of them, NULL-terminated,
  * for the message that lists them. */

@@ -310,6 +310,21 @@ static void log_reopen(const char *path)
 	close(fd);
 }
 
+/* The buckets follow by themselves (bucket_renew()). */
+static void app_reload(const char *app)
+{
+	if (!core.handler.reload)
+		return;
+	handler_message[0] = 0;
+	if (core.handler.reload() == 0) {
+		atomic_fetch_add(&core.app_generation, 1);
+		fprintf(stderr, "pail serve: '%s' is read again\n", app);
+	} else {
+		fprintf(stderr, "pail serve: '%s' stays as it was: %s\n", app,
+			handler_message[0] ? handler_message : "pail_reload() failed");
+	}
+}
+
 static void drain_begin(void)
 {
 	atomic_store(&core.draining, true);
@@ -345,8 +360,10 @@ static void core_run(const struct options *options, const sigset_t *signals)
 			drain_until_ns = loop_now_ns() + DRAIN_NS;
 			drain_begin();
 		}
-		if (signal == SIGHUP || signal == SUPERVISE_SIGNAL_REOPEN)
+		if (signal == SIGHUP || signal == SUPERVISE_SIGNAL_REOPEN) {
 			log_reopen(options->log);
+			app_reload(options->app);
+		}
 		if (signal == SIGTERM || signal == SIGINT || signal == SUPERVISE_SIGNAL_END) {
 			if (drain_until_ns)
 				atomic_store(&core.halting, true); /* asked twice */

@@ -144,7 +144,7 @@ static void request_main(void *context)
 		if (!r->status)
 			r->status = status;
 	} else {
-		request_fail(r, "bad-status", 500);
+		request_fail(r, r->explained ? "handler-error" : "bad-status", 500);
 	}
 	request_end(r);
 }
@@ -219,6 +219,8 @@ bool request_start(struct connection *c, struct bucket *bucket)
 
 	if (escapes_on())
 		escapes_begin(bucket);
+	if (bucket->generation != atomic_load(&core.app_generation))
+		bucket_renew(bucket);
 	request_set_up(r, c, bucket);
 	c->bucket = bucket;
 	bucket->requests++;

@@ -76,6 +76,7 @@ struct pail_request {
 	const char *pending; /* a failure that waits for critical to be 0, */
 	int pending_status;  /* and its status */
 	bool abandoned;      /* its code was left by a jump */
+	bool explained;      /* by pail_explain() */
 	int fail_status;     /* 500, 504, 413, ...; 0: send nothing, close */
 	void *stack_top;     /* of the small stack, where it is abandoned to */
 

@@ -30,7 +30,8 @@ struct pail_request;
 
 /* -- what the plug-in defines -------------------------------------------- */
 
-/* Required. Returns the HTTP status, 200 to 599; anything else is a 500. */
+/* Required. Returns the HTTP status, 200 to 599; anything else is a 500, and
+ * drops what was written if the head was not sent yet. */
 int pail_handle(struct pail_request *r);
 /* Optional: once, before the first request, outside any bucket. Not 0 stops the server. */
 int pail_start(int argc, char **argv);
@@ -40,6 +41,10 @@ int pail_thread_start(void);
 /* Optional: once in every bucket; its allocations are there, fresh, at the
  * start of every request of that bucket. Not 0 stops the server. */
 int pail_bucket_start(void);
+/* Optional: on SIGHUP, outside any bucket, while requests are served. After 0
+ * pail_bucket_start() runs again in every bucket before its next request; not 0
+ * leaves all as it was. */
+int pail_reload(void);
 /* Optional: at every end of a request, also when it was jumped out of.
  * Runs in the bucket, before it is cleared. */
 void pail_request_end(struct pail_request *r);
@@ -80,6 +85,10 @@ size_t pail_bucket_used(const struct pail_request *r);
  * this bucket, such as the interpreter that was made in it. */
 void pail_bucket_data_set(void *data);
 void *pail_bucket_data(const struct pail_request *r);
+
+/* Why it failed, for the log's "detail" (its first 95 bytes); with NULL for a
+ * request, why pail_start() or its kin are about to return not 0. */
+void pail_explain(struct pail_request *r, const char *text);
 
 /* fn(arg) at the end of the request, last deferred first, jumps included. */
 void pail_defer(struct pail_request *r, void (*fn)(void *), void *arg);

@@ -57,6 +57,8 @@ FILES = {
     "libtrace/elf_file.c": ["gelf.h", "dwarf.h", "elfutils/*.h"],
     "libtrace/symbols.c": ["dwarf.h", "elfutils/*.h", "libiberty/demangle.h"],
     "cli/page.c": ["nettle/*.h"],
+    "server/guests/lua.c": ["lua.h", "lauxlib.h", "lualib.h"],
+    "server/guests/js.c": ["duktape.h"],
     "cli/main.c": ["pail_version.h"],  # made by the build
 }
 # The C library, POSIX and Linux, and the compiler's own.

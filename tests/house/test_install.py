@@ -100,6 +100,14 @@ class Installed(unittest.TestCase):
         done = run(self.path("bin/pail"), "serve", "--print-bound", "--app", library, cwd=self.folder.name)
         self.assertEqual(done.returncode, 0, done.stderr)
 
+    def test_the_example_builds_and_answers_from_the_installation_alone(self):
+        folder = shutil.copytree(self.path("share/doc/pail/examples/handler"), os.path.join(self.folder.name, "example"))
+        environment = dict(os.environ, PKG_CONFIG_PATH=self.path("share/pkgconfig"))
+        done = run("make", f"CC={CC} -Werror", cwd=folder, env=environment)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = run(self.path("bin/pail"), "serve", "--check", "--app", "./handler.so", cwd=folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
     @unittest.skipIf(os.environ.get("PAIL_SANITIZE"), "nobody packages a build with sanitizers")
     @unittest.skipUnless(shutil.which("dpkg-shlibdeps") and shutil.which("file"), "needs dpkg-dev and file")
     def test_the_debian_package_names_what_it_needs(self):

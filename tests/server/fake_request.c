@@ -9,7 +9,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-char handler_message[256];
+_Thread_local char handler_message[256];
 
 static struct pail_request *running;
 
