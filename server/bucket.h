@@ -35,7 +35,7 @@ struct bucket {
 	struct arena *snapshot_arena;
 	size_t snapshot_room; /* bytes */
 	uint32_t generation;  /* of the app, that it was made by */
-	void *data; /* pail_bucket_data_set() */
+	void *data;           /* pail_bucket_data_set() */
 	uint64_t requests;
 	struct pail_request request;
 };

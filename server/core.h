@@ -33,8 +33,8 @@ struct core {
 	struct balance balance[CORE_THREADS_MAX]; /* how loaded each worker is */
 
 	_Atomic uint32_t app_generation; /* goes up with each pail_reload() */
-	_Atomic bool draining; /* no new connections; those that are idle close */
-	_Atomic bool halting;  /* the grace is over */
+	_Atomic bool draining;           /* no new connections; those that are idle close */
+	_Atomic bool halting;            /* the grace is over */
 };
 
 extern struct core core;

@@ -362,6 +362,7 @@ int pail_handle(struct pail_request *r)
 	struct guest *guest = pail_bucket_data(r);
 
 	guest->r = r;
+	duk_set_top(guest->duk, 0); /* of the last request, where nothing puts it back */
 	if (duk_safe_call(guest->duk, respond, NULL, 0, 1) == DUK_EXEC_SUCCESS)
 		return duk_get_int(guest->duk, -1);
 	script_explain(r, "%s", error_text(guest->duk, "the script"));

@@ -332,6 +332,7 @@ int pail_handle(struct pail_request *r)
 	lua_State *lua = pail_bucket_data(r);
 
 	*(struct pail_request **)lua_getextraspace(lua) = r;
+	lua_settop(lua, 0); /* of the last request, where nothing puts it back */
 	lua_pushcfunction(lua, respond);
 	if (lua_pcall(lua, 0, 1, 0) == LUA_OK)
 		return (int)lua_tointeger(lua, -1);

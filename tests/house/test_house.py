@@ -73,8 +73,8 @@ class Banned(unittest.TestCase):
             path = os.path.relpath(entry["file"], SOURCE)
             if not path.endswith(".c") or not path.startswith(("base/", "libtrace/", "simulator/", "server/", "cli/")):
                 continue
-            if path.startswith("libtrace/shim/"):
-                continue
+            if path.startswith("libtrace/shim/") or "guest_js_EXPORTS" in entry["command"]:
+                continue  # in someone else's process; behind Duktape's header, which names them
             seen += 1
             self.assertIn("base/banned.h", entry["command"], path)
         self.assertGreater(seen, 0)

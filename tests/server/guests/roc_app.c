@@ -72,7 +72,8 @@ static void append(words *list, const void *bytes, size_t length)
 {
 	if (list->length + length > list->capacity) {
 		size_t capacity = 2 * (list->length + length);
-		int64_t *head = roc_realloc(list->bytes - 8, 8 + capacity, 8 + list->capacity, 8);
+		int64_t *head =
+			roc_realloc(list->bytes - 8, 8 + capacity, 8 + list->capacity, 8);
 		list->bytes = (uint8_t *)(head + 1);
 		list->capacity = capacity;
 	}
