@@ -5,14 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void chunk_add(struct chunk *chunk, const int64_t value[COLUMN_COUNT])
-{
-	assert(chunk->count < COLUMNS_CHUNK);
-	for (int c = 0; c < COLUMN_COUNT; c++)
-		chunk->value[c][chunk->count] = value[c];
-	chunk->count++;
-}
-
 void chunk_digest(const struct chunk *chunk, unsigned char digest[SHA256_DIGEST_SIZE])
 {
 	struct sha256_ctx sha;

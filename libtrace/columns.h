@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The requests as columns: what the simulator reads. Beside its rows a trace
- * keeps, for every COLUMNS_CHUNK requests in the order they were stored, one
- * packed chunk with the five numbers that a simulation needs, so that ten
- * million requests load in well under a second. Rows stay the truth: chunks
- * are dropped when a row is changed, and rows that no chunk covers are read
- * one by one.
+ * The requests as columns: what the simulator reads, and their digest.
  *
- * A trace's digest is the SHA-256 of the chunks' digests, in order, followed
- * by that of the route names, each with its terminating zero. A chunk's digest is the
- * SHA-256 of its columns as 64-bit little-endian integers, so it does not
- * depend on how they were packed, nor on which way they were read.
+ * A trace's digest is the SHA-256 of the digests of its chunks, in order,
+ * followed by that of the route names, each with its terminating zero. A chunk
+ * is COLUMNS_CHUNK requests in the order in which they were stored; its digest
+ * is the SHA-256 of its columns as 64-bit little-endian integers, so it does
+ * not depend on how they were packed.
  */
 #ifndef PAIL_LIBTRACE_COLUMNS_H
 #define PAIL_LIBTRACE_COLUMNS_H
@@ -36,7 +32,6 @@ struct chunk {
 	int64_t value[COLUMN_COUNT][COLUMNS_CHUNK];
 };
 
-void chunk_add(struct chunk *chunk, const int64_t value[COLUMN_COUNT]);
 void chunk_digest(const struct chunk *chunk, unsigned char digest[SHA256_DIGEST_SIZE]);
 
 /* Room for `count` requests; -1 when memory runs out. */

@@ -2,13 +2,28 @@
 /*
  * The schema of a trace, for store.c alone; docs/man/pail-trace.5 explains it.
  * A change that an older reader would misread raises TRACE_VERSION.
+ *
+ * `request` is a view: its rows lie in blocks (batch.h), and the view is what
+ * reads them for everyone who has nothing but SQLite. Our own readers unpack
+ * the blocks themselves. b is a block, d a group of its rows, n the row's
+ * place in that group.
  */
 #ifndef PAIL_LIBTRACE_SCHEMA_H
 #define PAIL_LIBTRACE_SCHEMA_H
 
-enum { TRACE_APPLICATION_ID = 0x7061696c /* "pail" */, TRACE_VERSION = 1 };
+#include "libtrace/batch.h"
+#include "libtrace/batch_sql.h"
+
+enum { TRACE_APPLICATION_ID = 0x7061696c /* "pail" */, TRACE_VERSION = 2 };
 
 /* clang-format off */
+#define SCHEMA_FLAT(NAME, name) \
+	" " #name " INTEGER NOT NULL, " #name "_at INTEGER NOT NULL," \
+	" " #name "_digits INTEGER NOT NULL,"
+#define SCHEMA_STEP(NAME, name) \
+	" " #name " INTEGER NOT NULL, " #name "_step INTEGER NOT NULL," \
+	" " #name "_at INTEGER NOT NULL, " #name "_digits INTEGER NOT NULL,"
+
 static const char trace_schema[] =
 "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
 "CREATE TABLE process("
@@ -24,30 +39,50 @@ static const char trace_schema[] =
 " allocations INTEGER NOT NULL, frees INTEGER NOT NULL,"
 " requested_bytes INTEGER NOT NULL, live_peak_bytes INTEGER NOT NULL) STRICT;"
 "CREATE TABLE route(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;"
-"CREATE TABLE request("
-" id INTEGER PRIMARY KEY, process INTEGER NOT NULL, connection INTEGER NOT NULL,"
-" sequence INTEGER NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,"
-" cpu_ns INTEGER NOT NULL, method TEXT NOT NULL, target TEXT NOT NULL,"
-" route TEXT NOT NULL, status INTEGER, bytes_in INTEGER NOT NULL,"
-" bytes_out INTEGER NOT NULL, allocations INTEGER NOT NULL, frees INTEGER NOT NULL,"
-" reallocations INTEGER NOT NULL, requested_bytes INTEGER NOT NULL,"
-" need_bump_bytes INTEGER NOT NULL, need_reuse_bytes INTEGER NOT NULL,"
-" live_peak_bytes INTEGER NOT NULL, largest_bytes INTEGER NOT NULL,"
-" escapes INTEGER NOT NULL, escaped_bytes INTEGER NOT NULL,"
-" foreign_frees INTEGER NOT NULL, stack_peak_bytes INTEGER NOT NULL,"
-" ended_by TEXT NOT NULL,"
-" confidence TEXT NOT NULL CHECK (confidence = 'exact'"
-" OR confidence = 'inferred' OR confidence = 'ambiguous'),"
-" incomplete INTEGER NOT NULL, first_event INTEGER, events INTEGER NOT NULL) STRICT;"
-"CREATE INDEX request_start ON request(start_ns);"
-"CREATE TABLE request_columns("
-" first_id INTEGER PRIMARY KEY, count INTEGER NOT NULL, start_ns BLOB NOT NULL,"
-" service_ns BLOB NOT NULL, need_bump BLOB NOT NULL, need_reuse BLOB NOT NULL,"
-" route BLOB NOT NULL, sha256 BLOB NOT NULL) STRICT;"
-"CREATE TRIGGER request_deleted AFTER DELETE ON request"
-" BEGIN DELETE FROM request_columns; END;"
-"CREATE TRIGGER request_changed AFTER UPDATE ON request"
-" BEGIN DELETE FROM request_columns; END;"
+"CREATE TABLE string(id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;"
+"CREATE TABLE request_block("
+" first_id INTEGER PRIMARY KEY, count INTEGER NOT NULL,"
+BATCH_COLUMNS(SCHEMA_FLAT, SCHEMA_STEP)
+" bytes INTEGER NOT NULL) STRICT;"
+"CREATE TABLE request_digits("
+" first_id INTEGER PRIMARY KEY, digits BLOB NOT NULL) STRICT;"
+"CREATE TABLE request_place(n INTEGER PRIMARY KEY) STRICT;"
+"INSERT INTO request_place VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9),(10),(11),(12),"
+" (13),(14),(15);"
+"CREATE VIEW request AS"
+" SELECT d.first_id + n AS id, " BATCH_SQL_VALUE("process") " AS process,"
+" " BATCH_SQL_STEPPED("connection") " AS connection,"
+" " BATCH_SQL_STEPPED("sequence") " AS sequence,"
+" " BATCH_SQL_STEPPED("start_ns") " AS start_ns,"
+" " BATCH_SQL_STEPPED("start_ns") " + " BATCH_SQL_VALUE("service_ns") " AS end_ns,"
+" " BATCH_SQL_VALUE("cpu_ns") " AS cpu_ns,"
+" (SELECT text FROM string WHERE id = " BATCH_SQL_VALUE("method") ") AS method,"
+" (SELECT text FROM string WHERE id = " BATCH_SQL_VALUE("target") ") AS target,"
+" (SELECT name FROM route WHERE id = " BATCH_SQL_VALUE("route") ") AS route,"
+" nullif(" BATCH_SQL_VALUE("status") ", -1) AS status,"
+" " BATCH_SQL_VALUE("bytes_in") " AS bytes_in,"
+" " BATCH_SQL_VALUE("bytes_out") " AS bytes_out,"
+" " BATCH_SQL_VALUE("allocations") " AS allocations,"
+" " BATCH_SQL_VALUE("frees") " AS frees,"
+" " BATCH_SQL_VALUE("reallocations") " AS reallocations,"
+" " BATCH_SQL_VALUE("requested_bytes") " AS requested_bytes,"
+" " BATCH_SQL_VALUE("need_bump_bytes") " AS need_bump_bytes,"
+" " BATCH_SQL_VALUE("need_reuse_bytes") " AS need_reuse_bytes,"
+" " BATCH_SQL_VALUE("live_peak_bytes") " AS live_peak_bytes,"
+" " BATCH_SQL_VALUE("largest_bytes") " AS largest_bytes,"
+" " BATCH_SQL_VALUE("escapes") " AS escapes,"
+" " BATCH_SQL_VALUE("escaped_bytes") " AS escaped_bytes,"
+" " BATCH_SQL_VALUE("foreign_frees") " AS foreign_frees,"
+" " BATCH_SQL_VALUE("stack_peak_bytes") " AS stack_peak_bytes,"
+" (SELECT text FROM string WHERE id = " BATCH_SQL_VALUE("ended_by") ") AS ended_by,"
+" CASE " BATCH_SQL_VALUE("confidence") " WHEN 0 THEN 'exact' WHEN 1 THEN 'inferred'"
+"  ELSE 'ambiguous' END AS confidence,"
+" " BATCH_SQL_VALUE("incomplete") " AS incomplete,"
+" nullif(" BATCH_SQL_STEPPED("first_event") ", -1) AS first_event,"
+" " BATCH_SQL_VALUE("events") " AS events"
+" FROM request_block AS b CROSS JOIN request_digits AS d CROSS JOIN request_place"
+" WHERE d.first_id >= b.first_id AND d.first_id < b.first_id + b.count"
+"  AND n < b.first_id + b.count - d.first_id;"
 "CREATE TABLE event_block("
 " first_event INTEGER PRIMARY KEY, count INTEGER NOT NULL, ops BLOB NOT NULL) STRICT;"
 "CREATE TABLE frame("
@@ -72,7 +107,9 @@ static const char trace_schema[] =
 
 "CREATE VIEW route_summary AS"
 " WITH ranked AS ("
-"  SELECT *, count(*) OVER (PARTITION BY route) AS n,"
+"  SELECT route, start_ns, end_ns, need_bump_bytes, requested_bytes, live_peak_bytes,"
+"   allocations, escapes, escaped_bytes, stack_peak_bytes,"
+"   count(*) OVER (PARTITION BY route) AS n,"
 "   row_number() OVER (PARTITION BY route ORDER BY need_bump_bytes) AS by_need,"
 "   row_number() OVER (PARTITION BY route ORDER BY end_ns - start_ns) AS by_service"
 "  FROM request)"

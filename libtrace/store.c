@@ -2,9 +2,9 @@
 #include "libtrace/store.h"
 
 #include "base/buf.h"
-#include "libtrace/columns.h"
 #include "libtrace/pack.h"
 #include "libtrace/schema.h"
+#include "libtrace/store_blocks.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -20,17 +20,6 @@ enum {
 	BUSY_WAIT_MS = 10000,
 	ROUTES_MAX =
 		1 << 20, /* no sane trace has more; keeps a hostile one from eating memory */
-};
-
-const char *const store_confidence[] = {
-	[TRACE_EXACT] = "exact",
-	[TRACE_INFERRED] = "inferred",
-	[TRACE_AMBIGUOUS] = "ambiguous",
-};
-
-struct trace_cursor {
-	struct trace *trace;
-	sqlite3_stmt *statement;
 };
 
 int store_err(struct trace *t, struct err *err, const char *doing)
@@ -64,6 +53,22 @@ int store_query_int(struct trace *t, const char *sql, int64_t *value, struct err
 	}
 	sqlite3_finalize(s);
 	return rc;
+}
+
+int store_read_begin(struct trace *t, struct err *err)
+{
+	if (t->in_transaction)
+		return 0;
+	if (t->readers == 0 && store_run(t, "BEGIN", "reading", err) != 0)
+		return -1;
+	t->readers++;
+	return 0;
+}
+
+void store_read_end(struct trace *t)
+{
+	if (t->readers > 0 && --t->readers == 0)
+		sqlite3_exec(t->db, "COMMIT", NULL, NULL, NULL);
 }
 
 static struct str column_str(sqlite3_stmt *s, int column)
@@ -122,8 +127,11 @@ int store_look(const char *path, enum store_head *head, uint32_t *version, struc
 	else if (big_endian(bytes + 68) != TRACE_APPLICATION_ID)
 		*head = STORE_OTHER_DATABASE;
 	else
-		*head = (*version = big_endian(bytes + 60)) > TRACE_VERSION ? STORE_NEWER
-									    : STORE_TRACE;
+		*version = big_endian(bytes + 60);
+	if (*version > TRACE_VERSION)
+		*head = STORE_NEWER;
+	else if (*version > 0)
+		*head = *version < TRACE_VERSION ? STORE_OLDER : STORE_TRACE;
 	return 0;
 }
 
@@ -165,6 +173,12 @@ int trace_open(const char *path, struct trace **trace, struct err *err)
 	case STORE_OTHER_DATABASE:
 		return err_set(err, "\"%s\" is a database of another program, not a trace",
 			       path);
+	case STORE_OLDER:
+		return err_set(err,
+			       "trace \"%s\" has format %" PRIu32
+			       ", of before the first release, this pail reads %d: record or"
+			       " import it again",
+			       path, version, TRACE_VERSION);
 	case STORE_NEWER:
 		return err_set(err,
 			       "trace \"%s\" has format %" PRIu32
@@ -212,107 +226,7 @@ int64_t trace_meta_int(struct trace *t, const char *key, int64_t otherwise)
 	return errno == 0 && *end == '\0' ? value : otherwise;
 }
 
-/* -- requests, row by row ------------------------------------------------ */
-
-static int cursor_new(struct trace *t, const char *sql, struct trace_cursor **cursor,
-		      struct err *err)
-{
-	struct trace_cursor *c = calloc(1, sizeof(*c));
-	if (!c)
-		return err_set(err, "out of memory reading \"%s\"", t->path);
-	c->trace = t;
-	if (sqlite3_prepare_v2(t->db, sql, -1, &c->statement, NULL) != SQLITE_OK) {
-		free(c);
-		return store_err(t, err, "reading its requests");
-	}
-	*cursor = c;
-	return 0;
-}
-
-int trace_requests(struct trace *t, struct trace_cursor **cursor, struct err *err)
-{
-	return cursor_new(t, "SELECT * FROM request ORDER BY start_ns, id", cursor, err);
-}
-
-int trace_requests_stored(struct trace *t, struct trace_cursor **cursor, struct err *err)
-{
-	return cursor_new(t, "SELECT * FROM request ORDER BY id", cursor, err);
-}
-
-int trace_remarkable(struct trace *t, int64_t stack_above_bytes, struct trace_cursor **cursor,
-		     struct err *err)
-{
-	if (cursor_new(t,
-		       "SELECT * FROM request WHERE stack_peak_bytes > ?1 OR escapes > 0"
-		       " OR incomplete OR confidence = 'ambiguous'",
-		       cursor, err) != 0)
-		return -1;
-	sqlite3_bind_int64((*cursor)->statement, 1, stack_above_bytes);
-	return 0;
-}
-
-int trace_next(struct trace_cursor *cursor, struct trace_request *r, struct err *err)
-{
-	sqlite3_stmt *s = cursor->statement;
-	int rc = sqlite3_step(s);
-	if (rc == SQLITE_DONE)
-		return 0;
-	if (rc != SQLITE_ROW)
-		return store_err(cursor->trace, err, "reading its requests");
-	int c = 0;
-	memset(r, 0, sizeof(*r));
-	r->id = sqlite3_column_int64(s, c++);
-	r->process = sqlite3_column_int64(s, c++);
-	r->connection = sqlite3_column_int64(s, c++);
-	r->sequence = sqlite3_column_int64(s, c++);
-	r->start_ns = sqlite3_column_int64(s, c++);
-	r->end_ns = sqlite3_column_int64(s, c++);
-	r->cpu_ns = sqlite3_column_int64(s, c++);
-	r->method = column_str(s, c++);
-	r->target = column_str(s, c++);
-	r->route = column_str(s, c++);
-	r->status = sqlite3_column_type(s, c) == SQLITE_NULL ? -1 : sqlite3_column_int(s, c);
-	c++;
-	r->bytes_in = sqlite3_column_int64(s, c++);
-	r->bytes_out = sqlite3_column_int64(s, c++);
-	r->allocations = sqlite3_column_int64(s, c++);
-	r->frees = sqlite3_column_int64(s, c++);
-	r->reallocations = sqlite3_column_int64(s, c++);
-	r->requested_bytes = sqlite3_column_int64(s, c++);
-	r->need_bump_bytes = sqlite3_column_int64(s, c++);
-	r->need_reuse_bytes = sqlite3_column_int64(s, c++);
-	r->live_peak_bytes = sqlite3_column_int64(s, c++);
-	r->largest_bytes = sqlite3_column_int64(s, c++);
-	r->escapes = sqlite3_column_int64(s, c++);
-	r->escaped_bytes = sqlite3_column_int64(s, c++);
-	r->foreign_frees = sqlite3_column_int64(s, c++);
-	r->stack_peak_bytes = sqlite3_column_int64(s, c++);
-	r->ended_by = column_str(s, c++);
-	struct str confidence = column_str(s, c++);
-	r->confidence = TRACE_AMBIGUOUS;
-	for (int i = TRACE_EXACT; i <= TRACE_AMBIGUOUS; i++)
-		if (str_equal(confidence, str_of(store_confidence[i])))
-			r->confidence = (enum trace_confidence)i;
-	r->incomplete = sqlite3_column_int(s, c++) != 0;
-	return 1;
-}
-
-void trace_cursor_close(struct trace_cursor *cursor)
-{
-	if (!cursor)
-		return;
-	sqlite3_finalize(cursor->statement);
-	free(cursor);
-}
-
-/* -- requests, as columns ------------------------------------------------ */
-
-static int bad_columns(struct trace *t, struct err *err)
-{
-	return err_set(err,
-		       "trace \"%s\" is damaged: its request columns do not fit its requests",
-		       t->path);
-}
+/* -- routes -------------------------------------------------------------- */
 
 void store_routes_release(char **route, size_t count)
 {
@@ -321,13 +235,18 @@ void store_routes_release(char **route, size_t count)
 	free(route);
 }
 
+static int bad_routes(struct trace *t, struct err *err)
+{
+	return err_set(err, "trace \"%s\" is damaged: its routes make no sense", t->path);
+}
+
 int store_routes(struct trace *t, char ***route, size_t *routes, struct err *err)
 {
 	int64_t count;
 	if (store_query_int(t, "SELECT max(id) FROM route", &count, err) != 0)
 		return -1;
 	if (count < 0 || count > ROUTES_MAX)
-		return bad_columns(t, err);
+		return bad_routes(t, err);
 	*routes = (size_t)count;
 	*route = calloc((size_t)count + 1, sizeof(**route));
 	if (!*route)
@@ -345,7 +264,7 @@ int store_routes(struct trace *t, char ***route, size_t *routes, struct err *err
 		}
 	sqlite3_finalize(s);
 	if (rc == SQLITE_ROW)
-		return bad_columns(t, err);
+		return bad_routes(t, err);
 	if (rc != SQLITE_DONE)
 		return store_err(t, err, "reading its routes");
 	for (size_t i = 0; i < *routes; i++)
@@ -354,199 +273,13 @@ int store_routes(struct trace *t, char ***route, size_t *routes, struct err *err
 	return 0;
 }
 
-static int load_routes(struct trace *t, struct trace_columns *columns, struct sha256_ctx *sha,
-		       struct err *err)
-{
-	if (store_routes(t, &columns->route, &columns->route_count, err) != 0)
-		return -1;
-	for (size_t i = 0; i < columns->route_count; i++)
-		sha256_update(sha, strlen(columns->route[i]) + 1,
-			      (const uint8_t *)columns->route[i]);
-	return 0;
-}
-
-static int unpack_blob(sqlite3_stmt *s, int column, int64_t *values, size_t count)
-{
-	const void *bytes = sqlite3_column_blob(s, column);
-	return bytes ? unpack_column(bytes, (size_t)sqlite3_column_bytes(s, column), values,
-				     count)
-		     : -1;
-}
-
-/* One row of request_columns to columns[at..]; the count, or -1. */
-static int64_t load_chunk(sqlite3_stmt *s, struct trace_columns *columns, size_t at,
-			  int64_t *route, struct sha256_ctx *sha)
-{
-	int64_t first = sqlite3_column_int64(s, 0), count = sqlite3_column_int64(s, 1);
-	if (count < 1 || count > COLUMNS_CHUNK || (uint64_t)count > columns->count - at ||
-	    first < 1 || sqlite3_column_bytes(s, 6) != SHA256_DIGEST_SIZE)
-		return -1;
-	size_t n = (size_t)count;
-	if (unpack_blob(s, 2, columns->arrival_ns + at, n) != 0 ||
-	    unpack_blob(s, 3, columns->service_ns + at, n) != 0 ||
-	    unpack_blob(s, 4, (int64_t *)columns->need_bytes + at, n) != 0 ||
-	    unpack_blob(s, 5, route, n) != 0)
-		return -1;
-	uint64_t bad = 0; /* its sign bit: something is negative or names no route */
-	for (size_t i = 0; i < n; i++) {
-		columns->id[at + i] = first + (int64_t)i;
-		columns->route_index[at + i] = (uint32_t)(route[i] - 1);
-		bad |= (uint64_t)(columns->arrival_ns[at + i] | columns->service_ns[at + i] |
-				  (int64_t)columns->need_bytes[at + i] | (route[i] - 1) |
-				  ((int64_t)columns->route_count - route[i]));
-	}
-	sha256_update(sha, SHA256_DIGEST_SIZE, sqlite3_column_blob(s, 6));
-	return (int64_t)bad < 0 ? -1 : count;
-}
-
-static int load_chunks(struct trace *t, enum arena_policy policy, struct trace_columns *columns,
-		       size_t *filled, struct sha256_ctx *sha, struct err *err)
-{
-	int64_t *route = malloc(COLUMNS_CHUNK * sizeof(*route));
-	if (!route)
-		return err_set(err, "out of memory reading \"%s\"", t->path);
-	sqlite3_stmt *s = NULL;
-	int rc = sqlite3_prepare_v2(
-		t->db,
-		policy == ARENA_BUMP
-			? "SELECT first_id, count, start_ns, service_ns, need_bump, route,"
-			  " sha256 FROM request_columns ORDER BY first_id"
-			: "SELECT first_id, count, start_ns, service_ns, need_reuse, route,"
-			  " sha256 FROM request_columns ORDER BY first_id",
-		-1, &s, NULL);
-	if (rc == SQLITE_OK)
-		while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
-			int64_t got = load_chunk(s, columns, *filled, route, sha);
-			if (got < 0)
-				break;
-			*filled += (size_t)got;
-		}
-	sqlite3_finalize(s);
-	free(route);
-	if (rc == SQLITE_ROW)
-		return bad_columns(t, err);
-	return rc == SQLITE_DONE ? 0 : store_err(t, err, "reading its request columns");
-}
-
-const char store_rows_after[] =
-	"SELECT request.id, start_ns, end_ns - start_ns, need_bump_bytes, need_reuse_bytes, route.id"
-	" FROM request JOIN route ON route.name = request.route WHERE request.id > ?"
-	" ORDER BY request.id";
-
-int store_row_values(sqlite3_stmt *s, int64_t value[COLUMN_COUNT])
-{
-	for (int c = 0; c < COLUMN_COUNT; c++) {
-		value[c] = sqlite3_column_int64(s, c + 1);
-		if (value[c] < 0)
-			return -1;
-	}
-	return 0;
-}
-
-/* The rows that no chunk covers. */
-static int load_rows(struct trace *t, int64_t covered, enum arena_policy policy,
-		     struct trace_columns *columns, size_t *filled, struct sha256_ctx *sha,
-		     struct err *err)
-{
-	struct chunk *chunk = calloc(1, sizeof(*chunk));
-	if (!chunk)
-		return err_set(err, "out of memory reading \"%s\"", t->path);
-	sqlite3_stmt *s = NULL;
-	unsigned char digest[SHA256_DIGEST_SIZE];
-	int rc = sqlite3_prepare_v2(t->db, store_rows_after, -1, &s, NULL);
-	if (rc == SQLITE_OK)
-		rc = sqlite3_bind_int64(s, 1, covered);
-	if (rc == SQLITE_OK)
-		while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
-			int64_t value[COLUMN_COUNT];
-			if (*filled == columns->count || store_row_values(s, value) != 0 ||
-			    value[COLUMN_ROUTE] > (int64_t)columns->route_count)
-				break;
-			size_t at = (*filled)++;
-			columns->id[at] = sqlite3_column_int64(s, 0);
-			columns->arrival_ns[at] = value[COLUMN_START];
-			columns->service_ns[at] = value[COLUMN_SERVICE];
-			columns->need_bytes[at] =
-				(uint64_t)value[policy == ARENA_BUMP ? COLUMN_NEED_BUMP
-								     : COLUMN_NEED_REUSE];
-			columns->route_index[at] = (uint32_t)(value[COLUMN_ROUTE] - 1);
-			chunk_add(chunk, value);
-			if (chunk->count == COLUMNS_CHUNK) {
-				chunk_digest(chunk, digest);
-				sha256_update(sha, sizeof(digest), digest);
-				chunk->count = 0;
-			}
-		}
-	if (chunk->count > 0) {
-		chunk_digest(chunk, digest);
-		sha256_update(sha, sizeof(digest), digest);
-	}
-	sqlite3_finalize(s);
-	free(chunk);
-	if (rc == SQLITE_ROW)
-		return bad_columns(t, err);
-	return rc == SQLITE_DONE ? 0 : store_err(t, err, "reading its requests");
-}
-
-static int load_columns(struct trace *t, enum arena_policy policy,
-			struct trace_columns *columns, struct err *err)
-{
-	int64_t packed, covered, rows;
-	if (store_query_int(t, "SELECT sum(count) FROM request_columns", &packed, err) != 0 ||
-	    store_query_int(t, "SELECT max(first_id + count - 1) FROM request_columns",
-			    &covered, err) != 0)
-		return -1;
-	char sql[96];
-	snprintf(sql, sizeof(sql), "SELECT count(*) FROM request WHERE id > %" PRId64, covered);
-	if (store_query_int(t, sql, &rows, err) != 0)
-		return -1;
-	int64_t last;
-	if (store_query_int(t, "SELECT max(id) FROM request", &last, err) != 0)
-		return -1;
-	if (packed < 0 || packed != covered || covered > last || packed + rows > UINT32_MAX)
-		return bad_columns(t, err);
-	if (columns_init(columns, (size_t)(packed + rows)) != 0)
-		return err_set(err, "out of memory for the %" PRId64 " requests of \"%s\"",
-			       packed + rows, t->path);
-	struct sha256_ctx sha, routes;
-	sha256_init(&sha);
-	sha256_init(&routes);
-	size_t filled = 0;
-	if (load_routes(t, columns, &routes, err) != 0 ||
-	    load_chunks(t, policy, columns, &filled, &sha, err) != 0 ||
-	    load_rows(t, covered, policy, columns, &filled, &sha, err) != 0)
-		return -1;
-	if (filled != columns->count)
-		return bad_columns(t, err);
-	unsigned char digest[SHA256_DIGEST_SIZE];
-	sha256_digest(&routes, SHA256_DIGEST_SIZE, digest);
-	sha256_update(&sha, sizeof(digest), digest);
-	sha256_digest(&sha, SHA256_DIGEST_SIZE, digest);
-	for (size_t i = 0; i < sizeof(digest); i++)
-		snprintf(columns->sha256 + 2 * i, 3, "%02x", digest[i]);
-	if (columns_sort(columns) != 0)
-		return err_set(err, "out of memory ordering the requests of \"%s\"", t->path);
-	return 0;
-}
-
-int trace_columns_load(struct trace *t, enum arena_policy policy, struct trace_columns *columns,
-		       struct err *err)
-{
-	memset(columns, 0, sizeof(*columns));
-	/* One transaction, so that a recorder that is still writing does not
-	 * slip a chunk between the queries. */
-	bool alone = !t->in_transaction;
-	if (alone && store_run(t, "BEGIN", "reading", err) != 0)
-		return -1;
-	int rc = load_columns(t, policy, columns, err);
-	if (alone)
-		sqlite3_exec(t->db, "ROLLBACK", NULL, NULL, NULL);
-	if (rc != 0)
-		trace_columns_release(columns);
-	return rc;
-}
-
 /* -- events -------------------------------------------------------------- */
+
+struct events_of {
+	struct blocks blocks;
+	struct block block;
+	bool held;
+};
 
 /* Unpacks the block that holds event `at` into t->block. */
 int store_load_block(struct trace *t, int64_t at, struct err *err)
@@ -586,29 +319,52 @@ int store_load_block(struct trace *t, int64_t at, struct err *err)
 	return 0;
 }
 
+/* The block that holds a request; the last one is kept. */
+static int find_block(struct trace *t, int64_t id, struct block **block, struct err *err)
+{
+	struct events_of *of = t->events_of;
+	if (!of) {
+		if (!(of = calloc(1, sizeof(*of))))
+			return err_set(err, "out of memory reading \"%s\"", t->path);
+		t->events_of = of;
+		if (blocks_open(&of->blocks, t, err) != 0)
+			return -1;
+	}
+	*block = &of->block;
+	/* A writer's last block may still grow. */
+	if (!t->writer && of->held && id >= of->block.first_id &&
+	    id < of->block.first_id + of->block.rows.count)
+		return 1;
+	of->held = false;
+	int got = blocks_find(&of->blocks, id, &of->block, err);
+	if (got == 1 && blocks_digits(&of->blocks, &of->block, err) != 0)
+		got = -1;
+	of->held = got == 1;
+	return got;
+}
+
 int store_events_of(struct trace *t, int64_t request_id, int64_t *first, int64_t *length,
 		    struct err *err)
 {
-	sqlite3_stmt *s = NULL;
-	if (sqlite3_prepare_v2(t->db, "SELECT first_event, events FROM request WHERE id = ?",
-			       -1, &s, NULL) != SQLITE_OK ||
-	    sqlite3_bind_int64(s, 1, request_id) != SQLITE_OK) {
-		sqlite3_finalize(s);
-		return store_err(t, err, "reading its events");
-	}
-	int rc = sqlite3_step(s);
-	bool held = rc == SQLITE_ROW && sqlite3_column_type(s, 0) == SQLITE_INTEGER;
-	*first = held ? sqlite3_column_int64(s, 0) : 0;
-	*length = held ? sqlite3_column_int64(s, 1) : 0;
-	sqlite3_finalize(s);
-	if (rc == SQLITE_DONE)
+	struct block *block = NULL;
+	int64_t stored;
+	if (store_read_begin(t, err) != 0)
+		return -1;
+	int got = find_block(t, request_id, &block, err);
+	store_read_end(t);
+	if (got < 0)
+		return -1;
+	if (got == 0)
 		return err_set(err, "no request %" PRId64 " in trace \"%s\"", request_id,
 			       t->path);
-	if (rc != SQLITE_ROW)
-		return store_err(t, err, "reading its events");
-	if (!held)
+	uint32_t row = (uint32_t)(request_id - block->first_id);
+	if (batch_column(&block->rows, ROW_FIRST_EVENT, row, 1, first) != 0 ||
+	    batch_column(&block->rows, ROW_EVENTS, row, 1, length) != 0)
+		return blocks_damaged(t, err);
+	if (*first == -1) {
+		*first = *length = 0;
 		return 0;
-	int64_t stored;
+	}
 	if (store_query_int(t,
 			    "SELECT coalesce((SELECT first_event + count FROM event_block"
 			    " ORDER BY first_event DESC LIMIT 1), 0)",
@@ -655,6 +411,11 @@ void trace_close(struct trace *t)
 {
 	if (!t)
 		return;
+	if (t->events_of) {
+		blocks_close(&t->events_of->blocks);
+		block_release(&t->events_of->block);
+		free(t->events_of);
+	}
 	store_writer_release(t);
 	sqlite3_close(t->db);
 	for (size_t i = 0; i < t->meta_count; i++) {

@@ -3,17 +3,18 @@
  * What the two halves of the store share: store.c opens and reads, and
  * store_write.c creates and writes. Together they are all that knows SQLite.
  *
- * A writer keeps two things open beside the rows it has put: the last chunk of
- * columns and the last block of events, both written at every commit (and
- * replaced at the next until they are full), so that a commit always leaves a
- * whole trace. The journal is a rollback journal: what is committed is in the
- * one file, and a writer that is killed leaves at most a journal beside it,
- * which the next trace_open() rolls back.
+ * A writer keeps two things open: the last block of requests and the last block
+ * of events, both written at every commit (and replaced at the next until they
+ * are full), so that a commit always leaves a whole trace. The journal is a rollback journal:
+ * what is committed is in the one file, and a writer that is killed leaves at most a journal
+ * beside it, which the next trace_open() rolls back.
  */
 #ifndef PAIL_LIBTRACE_STORE_H
 #define PAIL_LIBTRACE_STORE_H
 
 #include "libtrace/columns.h"
+#include "libtrace/names.h"
+#include "libtrace/batch.h"
 #include "libtrace/trace.h"
 
 #include <sqlite3.h>
@@ -26,8 +27,9 @@ enum statement {
 	PUT_THREAD,
 	PUT_CONNECTION,
 	PUT_ROUTE,
-	PUT_REQUEST,
-	PUT_COLUMNS,
+	PUT_STRING,
+	PUT_ROWS,
+	PUT_DIGITS,
 	PUT_BLOCK,
 	PUT_SITES,
 	PUT_FRAME,
@@ -37,13 +39,8 @@ enum statement {
 	STATEMENT_COUNT
 };
 
-/* Names of routes to their ids, for the writer: open addressing. */
-struct route_map {
-	char **name; /* by id - 1 */
-	uint32_t count, room;
-	uint32_t *slot; /* id, or 0 */
-	uint32_t slots;
-};
+/* Columns of a request that are texts in the table `string`. */
+enum store_text { TEXT_METHOD, TEXT_TARGET, TEXT_ENDED_BY, TEXT_COUNT };
 
 struct trace {
 	sqlite3 *db;
@@ -57,17 +54,24 @@ struct trace {
 	/* writing */
 	sqlite3_stmt *statement[STATEMENT_COUNT];
 	int64_t next_request, next_event;
-	struct chunk *chunk;   /* requests of the last, open chunk */
+	struct batch_rows *rows; /* of the last, open block */
+	unsigned char *row_digits;
 	struct replay_op *ops; /* of the last, open block */
 	uint32_t *op_site;     /* beside ops, once there are sites */
 	size_t op_count;
-	struct route_map routes;
-	/* reading: the block last unpacked */
+	struct names routes, strings;
+	struct store_last {
+		int64_t id; /* 0: none */
+		uint32_t length;
+		char bytes[256];
+	} last_string[TEXT_COUNT];
+	/* reading */
+	int readers;                 /* that share one transaction */
+	struct events_of *events_of; /* the block of requests last looked up */
+	/* the block of events last unpacked */
 	struct replay_op *block;
 	int64_t block_first, block_count;
 };
-
-extern const char *const store_confidence[]; /* by enum trace_confidence */
 
 /* What a file is, by its first bytes. -1 if it is not there (errno ENOENT in
  * err->errnum) or cannot be read. */
@@ -76,6 +80,7 @@ enum store_head {
 	STORE_EMPTY,
 	STORE_OTHER_FILE,
 	STORE_OTHER_DATABASE,
+	STORE_OLDER,
 	STORE_NEWER
 };
 int store_look(const char *path, enum store_head *head, uint32_t *version, struct err *err);
@@ -86,11 +91,13 @@ int store_err(struct trace *trace, struct err *err, const char *doing);
 int store_run(struct trace *trace, const char *sql, const char *doing, struct err *err);
 /* One integer of a query without parameters; NULL counts as 0. */
 int store_query_int(struct trace *trace, const char *sql, int64_t *value, struct err *err);
-/* The next row of `SELECT id, start_ns, end_ns - start_ns, need_bump_bytes,
- * need_reuse_bytes, route.id`; -1 if its values make no sense. */
-int store_row_values(sqlite3_stmt *statement, int64_t value[COLUMN_COUNT]);
-/* Those rows whose request id is above the parameter, in order of id. */
-extern const char store_rows_after[];
+/* A reader sees one state of the trace from begin to end, whatever a recorder
+ * adds meanwhile. */
+int store_read_begin(struct trace *trace, struct err *err);
+void store_read_end(struct trace *trace);
+/* trace_next(), and where the events are: -1 and 0 if there are none. */
+int store_next(struct trace_cursor *cursor, struct trace_request *request, int64_t *first_event,
+	       int64_t *events, struct err *err);
 /* trace_put_request() with events that are stored already, or -1 and 0. */
 int store_put_request(struct trace *trace, const struct trace_request *request,
 		      int64_t first_event, size_t events, struct err *err);

@@ -7,13 +7,14 @@
  *
  * An eponymous virtual table with the hidden column `request`, which must be
  * given: without it every event of the trace would have to be unpacked to no
- * end. It reads `request` and `event_block` of the schema it is asked in, and
+ * end. It reads `request_block` and `event_block` of the schema it is asked in, and
  * changes nothing. pail-trace(5) has the columns.
  *
  * The library stands alone: this file, pack.c and what they need of base.
  */
 #include "base/replay.h"
 #include "libtrace/pack.h"
+#include "libtrace/batch_sql.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -166,10 +167,20 @@ static int find_events(struct cursor *c, sqlite3_value *request)
 {
 	struct table *t = (struct table *)c->base.pVtab;
 	sqlite3_stmt *s = NULL;
-	int rc = prepare(t, "SELECT first_event, events FROM \"%w\".request WHERE id = ?", &s);
+	/* Not out of the view, which would go through all of them. */
+	static const char sql[] = "SELECT nullif(" BATCH_SQL_STEPPED(
+		"first_event") ", -1),"
+			       " " BATCH_SQL_VALUE(
+				       "events") " FROM (SELECT *, ?1 - first_id AS n FROM \"%w\".request_digits"
+						 "  WHERE first_id <= ?1 ORDER BY first_id DESC LIMIT 1) AS d,"
+						 " (SELECT * FROM \"%w\".request_block WHERE first_id <= ?1"
+						 "  ORDER BY first_id DESC LIMIT 1) AS b WHERE ?1 < b.first_id + b.count";
+	if (sqlite3_value_numeric_type(request) != SQLITE_INTEGER)
+		return SQLITE_OK;
+	int rc = prepare(t, sql, &s);
 	if (rc != SQLITE_OK)
 		return rc;
-	sqlite3_bind_value(s, 1, request);
+	sqlite3_bind_int64(s, 1, sqlite3_value_int64(request));
 	rc = sqlite3_step(s);
 	if (rc == SQLITE_ROW && sqlite3_column_type(s, 0) == SQLITE_INTEGER) {
 		c->request = sqlite3_value_int64(request);

@@ -123,17 +123,16 @@ static int copy_rows(struct merge *m, struct trace *in, const char *table, struc
 
 /* -- requests -------------------------------------------------------------- */
 
-static int put_shifted(struct merge *m, struct trace_request *r, sqlite3_stmt *where,
+static int put_shifted(struct merge *m, struct trace_request *r, int64_t first, int64_t events,
 		       struct err *err)
 {
-	bool held = sqlite3_column_type(where, 0) == SQLITE_INTEGER;
-	int64_t first = held ? sqlite3_column_int64(where, 0) + m->shifts.event : -1;
-	int64_t events = sqlite3_column_int64(where, 1);
 	if (r->start_ns < 0 || r->end_ns < r->start_ns || r->need_bump_bytes < 0 ||
-	    r->need_reuse_bytes < 0 || events < 0 ||
+	    r->need_reuse_bytes < 0 || first < -1 || events < 0 ||
+	    first > INT64_MAX / 2 - m->shifts.event ||
 	    r->end_ns > INT64_MAX / 2 - m->shifts.time_ns)
 		return err_set(err, "request %" PRId64 " of it makes no sense", r->id);
 	r->id = 0;
+	first += first >= 0 ? m->shifts.event : 0;
 	r->process += r->process > 0 ? m->shifts.process : 0;
 	r->connection += r->connection > 0 ? m->shifts.connection : 0;
 	r->start_ns += m->shifts.time_ns;
@@ -153,24 +152,13 @@ static int copy_requests(struct merge *m, struct trace *in, struct err *err)
 {
 	struct trace_cursor *cursor;
 	struct trace_request r;
-	sqlite3_stmt *where = NULL; /* each request's events are */
+	int64_t first, events;
 	int got;
 	if (trace_requests_stored(in, &cursor, err) != 0)
 		return -1;
-	if (sqlite3_prepare_v2(in->db, "SELECT first_event, events FROM request ORDER BY id",
-			       -1, &where, NULL) != SQLITE_OK) {
-		trace_cursor_close(cursor);
-		return store_err(in, err, "reading its events");
-	}
-	while ((got = trace_next(cursor, &r, err)) == 1) {
-		if (sqlite3_step(where) != SQLITE_ROW) {
-			got = store_err(in, err, "reading its events");
+	while ((got = store_next(cursor, &r, &first, &events, err)) == 1)
+		if ((got = put_shifted(m, &r, first, events, err)) != 0)
 			break;
-		}
-		if ((got = put_shifted(m, &r, where, err)) != 0)
-			break;
-	}
-	sqlite3_finalize(where);
 	trace_cursor_close(cursor);
 	return got;
 }
@@ -295,7 +283,8 @@ static int list_left_out(struct trace *in, struct buf *names, struct err *err)
 {
 	static const char sql[] =
 		"SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('meta',"
-		" 'process', 'thread', 'connection', 'route', 'request', 'request_columns',"
+		" 'process', 'thread', 'connection', 'route', 'string', 'request_block', 'request_digits',"
+		" 'request_place',"
 		" 'event_block', 'event_site', 'frame', 'site', 'site_use') AND name NOT LIKE 'sqlite_%' ORDER BY name";
 	sqlite3_stmt *s = NULL;
 	int rc = sqlite3_prepare_v2(in->db, sql, -1, &s, NULL);
@@ -477,7 +466,7 @@ static int merge(struct merge *m, const char *path, struct trace **in, struct er
 {
 	for (size_t i = 0; i < m->count; i++)
 		if (trace_open(m->paths[i], &in[i], err) != 0 ||
-		    store_run(in[i], "BEGIN", "reading", err) != 0)
+		    store_read_begin(in[i], err) != 0)
 			return -1;
 	if (find_origin(m, in, err) != 0 || trace_create(path, &m->out, err) != 0)
 		return -1;

@@ -15,6 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define BIND_FLAT(NAME, name) " ?, ?, ?,"
+#define BIND_STEP(NAME, name) " ?, ?, ?, ?,"
+
 static const char *const statement_sql[STATEMENT_COUNT] = {
 	[PUT_META] = "INSERT OR REPLACE INTO meta VALUES (?, ?)",
 	[PUT_PROCESS] = "INSERT OR REPLACE INTO process VALUES (?, ?, ?, ?, ?, ?)",
@@ -22,11 +25,10 @@ static const char *const statement_sql[STATEMENT_COUNT] = {
 	[PUT_CONNECTION] = "INSERT OR REPLACE INTO connection VALUES (?, ?, ?, ?, ?, ?, ?, ?,"
 			   " ?, ?, ?, ?)",
 	[PUT_ROUTE] = "INSERT INTO route VALUES (?, ?)",
-	[PUT_REQUEST] =
-		"INSERT INTO request VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-		" ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-	[PUT_COLUMNS] =
-		"INSERT OR REPLACE INTO request_columns VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+	[PUT_STRING] = "INSERT INTO string VALUES (?, ?)",
+	[PUT_ROWS] = "INSERT OR REPLACE INTO request_block VALUES (?, ?," BATCH_COLUMNS(
+		BIND_FLAT, BIND_STEP) " ?)",
+	[PUT_DIGITS] = "INSERT OR REPLACE INTO request_digits VALUES (?, ?)",
 	[PUT_BLOCK] = "INSERT OR REPLACE INTO event_block VALUES (?, ?, ?)",
 	[PUT_SITES] = "INSERT OR REPLACE INTO event_site VALUES (?, ?)",
 	[PUT_FRAME] = "INSERT OR REPLACE INTO frame VALUES (?, ?, ?, ?, ?, ?)",
@@ -78,72 +80,6 @@ int store_finish(struct trace *t, sqlite3_stmt *s, struct err *err)
 	return rc == SQLITE_DONE ? 0 : -1;
 }
 
-/* -- routes -------------------------------------------------------------- */
-
-static uint64_t hash_str(struct str s)
-{
-	uint64_t h = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
-	for (size_t i = 0; i < s.length; i++)
-		h = (h ^ (unsigned char)s.bytes[i]) * UINT64_C(0x100000001b3);
-	return h ^ h >> 32;
-}
-
-static void map_release(struct route_map *map)
-{
-	for (uint32_t i = 0; i < map->count; i++)
-		free(map->name[i]);
-	free(map->name);
-	free(map->slot);
-	memset(map, 0, sizeof(*map));
-}
-
-/* The slot that holds the name, or the empty one where it belongs. */
-static uint32_t *map_find(struct route_map *map, struct str name)
-{
-	for (uint64_t i = hash_str(name);; i++) {
-		uint32_t *slot = &map->slot[i & (map->slots - 1)];
-		if (*slot == 0 || str_equal(str_of(map->name[*slot - 1]), name))
-			return slot;
-	}
-}
-
-static int map_grow(struct route_map *map)
-{
-	uint32_t slots = map->slots > 0 ? map->slots * 2 : 256;
-	uint32_t *slot = calloc(slots, sizeof(*slot));
-	char **name = realloc(map->name, slots / 2 * sizeof(*name));
-	if (name)
-		map->name = name;
-	if (!slot || !name) {
-		free(slot);
-		return -1;
-	}
-	free(map->slot);
-	map->slot = slot;
-	map->slots = slots;
-	map->room = slots / 2;
-	for (uint32_t id = 1; id <= map->count; id++)
-		*map_find(map, str_of(map->name[id - 1])) = id;
-	return 0;
-}
-
-/* Gives the id, and whether it is new; 0 when memory runs out. */
-static uint32_t map_id(struct route_map *map, struct str name, bool *fresh)
-{
-	*fresh = false;
-	if (map->count == map->room && map_grow(map) != 0)
-		return 0;
-	uint32_t *slot = map_find(map, name);
-	if (*slot != 0)
-		return *slot;
-	char *copy = strndup(name.bytes, name.length);
-	if (!copy)
-		return 0;
-	*fresh = true;
-	map->name[map->count] = copy;
-	return *slot = ++map->count;
-}
-
 /* -- the writer's state -------------------------------------------------- */
 
 static int prepare_all(struct trace *t, struct err *err)
@@ -163,19 +99,23 @@ static void finalize_all(struct trace *t)
 	}
 }
 
-/* Sets next_request, next_event, chunk, ops and routes from what is
- * committed: after a rollback. */
+/* Sets what the writer goes on from to what is committed: after a rollback. A
+ * block that was open stays as short as it is. */
 static int resume(struct trace *t, struct err *err)
 {
-	int64_t last;
-	if (store_query_int(t, "SELECT max(id) FROM request", &last, err) != 0 ||
+	int64_t string;
+	if (store_query_int(t, "SELECT max(first_id + count) FROM request_block",
+			    &t->next_request, err) != 0 ||
 	    store_query_int(t, "SELECT max(first_event + count) FROM event_block",
-			    &t->next_event, err) != 0)
+			    &t->next_event, err) != 0 ||
+	    store_query_int(t, "SELECT max(id) FROM string", &string, err) != 0)
 		return -1;
-	t->next_request = last + 1;
+	t->next_request += t->next_request == 0;
 	t->op_count = 0;
-	t->chunk->count = 0;
-	map_release(&t->routes);
+	t->rows->count = 0;
+	names_clear(&t->routes, 1);
+	names_clear(&t->strings, string + 1);
+	memset(t->last_string, 0, sizeof(t->last_string));
 	bool fresh;
 	sqlite3_stmt *s = NULL;
 	int rc = sqlite3_prepare_v2(t->db, "SELECT name FROM route ORDER BY id", -1, &s, NULL);
@@ -185,53 +125,55 @@ static int resume(struct trace *t, struct err *err)
 			break;
 		struct str name = {(const char *)sqlite3_column_text(s, 0),
 				   (size_t)sqlite3_column_bytes(s, 0)};
-		if (map_id(&t->routes, name, &fresh) == 0)
+		if (names_number(&t->routes, name, &fresh) < 0)
 			rc = SQLITE_NOMEM;
 	}
-	sqlite3_finalize(s);
-	if (rc == SQLITE_DONE)
-		rc = sqlite3_prepare_v2(t->db, store_rows_after, -1, &s, NULL);
-	else
-		return store_err(t, err, "resuming");
-	if (rc == SQLITE_OK)
-		rc = sqlite3_bind_int64(s, 1, last / COLUMNS_CHUNK * COLUMNS_CHUNK);
-	if (rc == SQLITE_OK)
-		while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
-			int64_t value[COLUMN_COUNT];
-			if (store_row_values(s, value) == 0)
-				chunk_add(t->chunk, value);
-		}
 	sqlite3_finalize(s);
 	return rc == SQLITE_DONE ? 0 : store_err(t, err, "resuming");
 }
 
-static int flush_chunk(struct trace *t, struct err *err)
+static int put_rows_head(struct trace *t, const struct batch *block, int64_t first,
+			 struct err *err)
 {
-	struct chunk *chunk = t->chunk;
-	if (chunk->count == 0)
-		return 0;
-	sqlite3_stmt *s = t->statement[PUT_COLUMNS];
-	struct buf column[COLUMN_COUNT];
-	unsigned char digest[SHA256_DIGEST_SIZE];
-	int rc = 0;
-	sqlite3_bind_int64(s, 1, t->next_request - (int64_t)chunk->count);
-	sqlite3_bind_int64(s, 2, (int64_t)chunk->count);
-	for (int c = 0; c < COLUMN_COUNT; c++) {
-		buf_init(&column[c]);
-		if (pack_column(chunk->value[c], chunk->count, &column[c]) != 0)
-			rc = err_set(err, "out of memory packing columns");
-		sqlite3_bind_blob64(s, 3 + c, column[c].bytes, column[c].length, SQLITE_STATIC);
+	sqlite3_stmt *s = t->statement[PUT_ROWS];
+	int at = 1;
+	sqlite3_bind_int64(s, at++, first);
+	sqlite3_bind_int64(s, at++, block->count);
+	for (int c = 0; c < ROW_COLUMNS; c++) {
+		const struct batch_head *head = &block->column[c];
+		sqlite3_bind_int64(s, at++, head->base);
+		if (batch_grows((enum batch_column)c))
+			sqlite3_bind_int64(s, at++, head->step);
+		sqlite3_bind_int64(s, at++, head->at);
+		sqlite3_bind_int64(s, at++, head->digits);
 	}
-	chunk_digest(chunk, digest);
-	sqlite3_bind_blob(s, 3 + COLUMN_COUNT, digest, sizeof(digest), SQLITE_STATIC);
-	if (rc == 0)
-		rc = store_finish(t, s, err);
-	sqlite3_clear_bindings(s);
-	for (int c = 0; c < COLUMN_COUNT; c++)
-		buf_release(&column[c]);
-	if (rc == 0 && chunk->count == COLUMNS_CHUNK)
-		chunk->count = 0;
-	return rc;
+	sqlite3_bind_int64(s, at, block->bytes);
+	return store_finish(t, s, err);
+}
+
+/* Writes the open block of rows, over what an earlier commit wrote of it. */
+static int flush_rows(struct trace *t, struct err *err)
+{
+	if (t->rows->count == 0)
+		return 0;
+	struct batch block = {.digits = t->row_digits};
+	int64_t first = t->next_request - t->rows->count;
+	batch_pack(t->rows, &block);
+	if (put_rows_head(t, &block, first, err) != 0)
+		return -1;
+	sqlite3_stmt *s = t->statement[PUT_DIGITS];
+	for (uint32_t row = 0; row < block.count; row += BATCH_GROUP) {
+		uint32_t rows =
+			block.count - row < BATCH_GROUP ? block.count - row : BATCH_GROUP;
+		sqlite3_bind_int64(s, 1, first + row);
+		sqlite3_bind_blob64(s, 2, block.digits + (size_t)row * block.bytes,
+				    (sqlite3_uint64)rows * block.bytes, SQLITE_STATIC);
+		if (store_finish(t, s, err) != 0)
+			return -1;
+	}
+	if (block.count == BATCH_MAX)
+		t->rows->count = 0;
+	return 0;
 }
 
 static int flush_block(struct trace *t, struct err *err)
@@ -338,40 +280,52 @@ int trace_put_connection(struct trace *t, const struct trace_connection *c, stru
 int store_route(struct trace *t, struct str route, uint32_t *id, struct err *err)
 {
 	bool fresh;
-	*id = map_id(&t->routes, route, &fresh);
-	if (*id == 0)
+	int64_t number = names_number(&t->routes, route, &fresh);
+	if (number < 0)
 		return err_set(err, "out of memory for routes");
+	*id = (uint32_t)number;
 	if (!fresh)
 		return 0;
 	sqlite3_stmt *s = t->statement[PUT_ROUTE];
-	sqlite3_bind_int64(s, 1, *id);
+	sqlite3_bind_int64(s, 1, number);
 	store_bind_str(s, 2, route);
 	return store_finish(t, s, err);
 }
 
-static void bind_request(sqlite3_stmt *s, const struct trace_request *r, int64_t id,
-			 int64_t first_event, size_t count)
+/* The number of a text in the table `string`; `which` says whose it is: the one
+ * before was often the same. */
+static int put_string(struct trace *t, enum store_text which, struct str text, int64_t *id,
+		      struct err *err)
 {
-	bind_integers(s, 1,
-		      (int64_t[]){id, r->process, r->connection, r->sequence, r->start_ns,
-				  r->end_ns, r->cpu_ns},
-		      7);
-	store_bind_str(s, 8, r->method);
-	store_bind_str(s, 9, r->target);
-	store_bind_str(s, 10, r->route);
-	bind_known(s, 11, r->status);
-	bind_integers(s, 12,
-		      (int64_t[]){r->bytes_in, r->bytes_out, r->allocations, r->frees,
-				  r->reallocations, r->requested_bytes, r->need_bump_bytes,
-				  r->need_reuse_bytes, r->live_peak_bytes, r->largest_bytes,
-				  r->escapes, r->escaped_bytes, r->foreign_frees,
-				  r->stack_peak_bytes},
-		      14);
-	store_bind_str(s, 26, r->ended_by);
-	store_bind_str(s, 27, str_of(store_confidence[r->confidence]));
-	sqlite3_bind_int(s, 28, r->incomplete);
-	bind_known(s, 29, first_event);
-	sqlite3_bind_int64(s, 30, (int64_t)count);
+	struct store_last *last = &t->last_string[which];
+	bool fresh;
+	if (last->id != 0 && last->length == text.length &&
+	    memcmp(last->bytes, text.bytes, text.length) == 0) {
+		*id = last->id;
+		return 0;
+	}
+	if (names_full(&t->strings))
+		names_clear(&t->strings, t->strings.first + t->strings.count);
+	*id = names_number(&t->strings, text, &fresh);
+	if (*id < 0)
+		return err_set(err, "out of memory for the texts of requests");
+	last->id = 0;
+	if (text.length > 0 && text.length <= sizeof(last->bytes)) {
+		*last = (struct store_last){.id = *id, .length = (uint32_t)text.length};
+		memcpy(last->bytes, text.bytes, text.length);
+	}
+	if (!fresh)
+		return 0;
+	sqlite3_stmt *s = t->statement[PUT_STRING];
+	sqlite3_bind_int64(s, 1, *id);
+	store_bind_str(s, 2, text);
+	return store_finish(t, s, err);
+}
+
+/* What a block can hold of a value: batch.h. */
+static int64_t bounded(int64_t value)
+{
+	return value < -1 ? -1 : value == INT64_MAX ? INT64_MAX - 1 : value;
 }
 
 int store_put_request(struct trace *t, const struct trace_request *r, int64_t first_event,
@@ -380,16 +334,47 @@ int store_put_request(struct trace *t, const struct trace_request *r, int64_t fi
 	assert(r->id == 0 && r->end_ns >= r->start_ns && r->start_ns >= 0);
 	assert(r->need_bump_bytes >= 0 && r->need_reuse_bytes >= 0);
 	uint32_t route;
-	if (store_begin(t, err) != 0 || store_route(t, r->route, &route, err) != 0)
+	int64_t method, target, ended_by;
+	if (store_begin(t, err) != 0 || store_route(t, r->route, &route, err) != 0 ||
+	    put_string(t, TEXT_METHOD, r->method, &method, err) != 0 ||
+	    put_string(t, TEXT_TARGET, r->target, &target, err) != 0 ||
+	    put_string(t, TEXT_ENDED_BY, r->ended_by, &ended_by, err) != 0)
 		return -1;
-	bind_request(t->statement[PUT_REQUEST], r, t->next_request, first_event, count);
-	if (store_finish(t, t->statement[PUT_REQUEST], err) != 0)
-		return -1;
+	int64_t *value = t->rows->value[t->rows->count];
+	value[ROW_PROCESS] = r->process;
+	value[ROW_CONNECTION] = r->connection;
+	value[ROW_SEQUENCE] = r->sequence;
+	value[ROW_START] = r->start_ns;
+	value[ROW_SERVICE] = r->end_ns - r->start_ns;
+	value[ROW_CPU] = r->cpu_ns;
+	value[ROW_METHOD] = method;
+	value[ROW_TARGET] = target;
+	value[ROW_ROUTE] = route;
+	value[ROW_STATUS] = r->status;
+	value[ROW_BYTES_IN] = r->bytes_in;
+	value[ROW_BYTES_OUT] = r->bytes_out;
+	value[ROW_ALLOCATIONS] = r->allocations;
+	value[ROW_FREES] = r->frees;
+	value[ROW_REALLOCATIONS] = r->reallocations;
+	value[ROW_REQUESTED_BYTES] = r->requested_bytes;
+	value[ROW_NEED_BUMP] = r->need_bump_bytes;
+	value[ROW_NEED_REUSE] = r->need_reuse_bytes;
+	value[ROW_LIVE_PEAK] = r->live_peak_bytes;
+	value[ROW_LARGEST] = r->largest_bytes;
+	value[ROW_ESCAPES] = r->escapes;
+	value[ROW_ESCAPED_BYTES] = r->escaped_bytes;
+	value[ROW_FOREIGN_FREES] = r->foreign_frees;
+	value[ROW_STACK_PEAK] = r->stack_peak_bytes;
+	value[ROW_ENDED_BY] = ended_by;
+	value[ROW_CONFIDENCE] = r->confidence;
+	value[ROW_INCOMPLETE] = r->incomplete;
+	value[ROW_FIRST_EVENT] = first_event;
+	value[ROW_EVENTS] = (int64_t)count;
+	for (int c = 0; c < ROW_COLUMNS; c++)
+		value[c] = bounded(value[c]);
+	t->rows->count++;
 	t->next_request++;
-	chunk_add(t->chunk,
-		  (int64_t[COLUMN_COUNT]){r->start_ns, r->end_ns - r->start_ns,
-					  r->need_bump_bytes, r->need_reuse_bytes, route});
-	return t->chunk->count == COLUMNS_CHUNK ? flush_chunk(t, err) : 0;
+	return t->rows->count == BATCH_MAX ? flush_rows(t, err) : 0;
 }
 
 int trace_put_request(struct trace *t, const struct trace_request *r,
@@ -456,10 +441,9 @@ static int open_writer(struct trace *t, const char *path, struct err *err)
 	/* synchronous=OFF: the kernel keeps what was written when we are
 	 * killed; against the machine's death trace_close() syncs once. The
 	 * temporary is nobody's yet, so it needs no journal on disk. */
-	if (store_run(
-		    t,
-		    "PRAGMA page_size=16384; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536",
-		    "preparing to write", err) != 0)
+	if (store_run(t,
+		      "PRAGMA page_size=4096; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536",
+		      "preparing to write", err) != 0)
 		return -1;
 	return store_run(
 		t, t->temporary ? "PRAGMA journal_mode=MEMORY" : "PRAGMA journal_mode=TRUNCATE",
@@ -489,9 +473,13 @@ int trace_create(const char *path, struct trace **trace, struct err *err)
 	t->writer = true;
 	t->next_request = 1;
 	t->path = strdup(path);
-	t->chunk = calloc(1, sizeof(*t->chunk));
+	t->routes.first = t->strings.first = 1;
+	t->rows = malloc(sizeof(*t->rows));
+	t->row_digits = malloc((size_t)BATCH_MAX * BATCH_BYTES_MAX);
 	t->ops = malloc(EVENTS_PER_BLOCK * sizeof(*t->ops));
-	if (!t->path || !t->chunk || !t->ops)
+	if (t->rows)
+		t->rows->count = 0;
+	if (!t->path || !t->rows || !t->row_digits || !t->ops)
 		err_set(err, "out of memory creating \"%s\"", path);
 	else if ((t->temporary = make_temporary(path, err)) != NULL &&
 		 open_writer(t, t->temporary, err) == 0 && create_schema(t, err) == 0 &&
@@ -534,7 +522,7 @@ int trace_commit(struct trace *t, struct err *err)
 	assert(t->writer);
 	if (!t->in_transaction)
 		return 0;
-	if (flush_block(t, err) != 0 || flush_chunk(t, err) != 0 ||
+	if (flush_block(t, err) != 0 || flush_rows(t, err) != 0 ||
 	    store_run(t, "COMMIT", "writing", err) != 0)
 		return -1;
 	t->in_transaction = false;
@@ -595,8 +583,10 @@ void store_writer_release(struct trace *t)
 	else if (t->path)
 		sync_file(t->path);
 	free(t->temporary);
-	free(t->chunk);
+	free(t->rows);
+	free(t->row_digits);
 	free(t->ops);
 	free(t->op_site);
-	map_release(&t->routes);
+	names_release(&t->routes);
+	names_release(&t->strings);
 }

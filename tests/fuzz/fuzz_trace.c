@@ -4,6 +4,7 @@
  * refused, or read without stepping outside. The first byte chooses.
  */
 #include "libtrace/pack.h"
+#include "libtrace/batch.h"
 #include "libtrace/trace.h"
 
 #include <stdint.h>
@@ -40,6 +41,34 @@ static void read_trace(const char *path)
 	trace_close(trace);
 }
 
+/* A head as it lies in memory, its numbers as the bytes have them, and digits. */
+static void read_rows(const uint8_t *data, size_t size)
+{
+	struct batch block;
+	int64_t value[ROW_COLUMNS];
+	if (size < sizeof(block))
+		return;
+	memcpy(&block, data, sizeof(block));
+	block.count %= BATCH_MAX + 2;
+	block.bytes %= BATCH_BYTES_MAX + 2;
+	for (int c = 0; c < ROW_COLUMNS; c++) {
+		block.column[c].at %= 64;
+		block.column[c].digits %= BATCH_DIGITS_MAX + 2;
+	}
+	size -= sizeof(block);
+	if (batch_check(&block) != 0)
+		return;
+	while ((size_t)block.count * block.bytes > size)
+		block.count--;
+	block.digits = malloc((size_t)block.count * block.bytes + 1);
+	if (!block.digits)
+		return;
+	memcpy(block.digits, data + sizeof(block), (size_t)block.count * block.bytes);
+	for (uint32_t row = 0; row < block.count; row++)
+		batch_row(&block, row, value);
+	free(block.digits);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size < 3)
@@ -57,6 +86,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				abort();
 			buf_release(&again);
 		}
+	} else if (data[0] == 2) {
+		read_rows(data + 3, size - 3);
 	} else {
 		char path[] = "/tmp/pail-fuzz-XXXXXX";
 		int fd = mkstemp(path);

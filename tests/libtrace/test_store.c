@@ -3,6 +3,7 @@
 
 #include "libtrace/columns.h"
 #include "libtrace/pack.h"
+#include "libtrace/batch.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -267,39 +268,206 @@ static void load_digest(char digest[65], size_t *count)
 	trace_close(t);
 }
 
-static void test_store__without_columns_the_rows_give_the_same_digest(void **state)
+static void test_store__the_digest_does_not_depend_on_the_blocks(void **state)
 {
 	(void)state;
-	char packed[65], rows[65], changed[65];
+	enum { MANY = BATCH_MAX * 3 + 5 };
+	char whole[65], cut[65], other[65];
 	size_t count;
-	struct trace *t = create_with(COLUMNS_CHUNK + 5);
+	struct err err;
+	struct trace *t = create_with(MANY);
 	commit(t);
 	trace_close(t);
-	load_digest(packed, &count);
-	sql("DELETE FROM request_columns WHERE first_id > 1");
-	load_digest(rows, &count);
-	assert_string_equal(packed, rows);
-	sql("DELETE FROM request_columns");
-	load_digest(rows, &count);
-	assert_string_equal(packed, rows);
-	assert_int_equal(count, COLUMNS_CHUNK + 5);
-	/* and a row changed by hand is not answered from old columns */
-	sql("UPDATE request SET need_bump_bytes = 1 WHERE id = 3");
-	load_digest(changed, &count);
-	assert_string_not_equal(packed, changed);
+	load_digest(whole, &count);
+	assert_int_equal(count, MANY);
+	clean();
+	/* A writer that starts anew after a failure begins a block of its own. */
+	t = create_with(100);
+	commit(t);
+	struct trace_request lost = sample(7);
+	assert_int_equal(trace_put_request(t, &lost, NULL, 0, NULL, &err), 0);
+	assert_int_equal(trace_rollback(t, &err), 0);
+	for (int64_t i = 100; i < MANY; i++) {
+		struct trace_request r = sample(i);
+		int64_t id;
+		assert_int_equal(trace_put_request(t, &r, NULL, 0, &id, &err), 0);
+		assert_int_equal(id, i + 1);
+	}
+	commit(t);
+	trace_close(t);
+	load_digest(cut, &count);
+	assert_int_equal(count, MANY);
+	assert_string_equal(whole, cut);
+	clean();
+	t = create_with(MANY - 1);
+	commit(t);
+	trace_close(t);
+	load_digest(other, &count);
+	assert_string_not_equal(whole, other);
 }
 
-static void test_store__deleted_rows_are_gone_from_the_columns(void **state)
+/* Anything that a row can hold, from nothing to everything. */
+static struct trace_request wild(int64_t i)
+{
+	struct trace_request r = sample(i);
+	int64_t *const value[] = {&r.process,         &r.connection,      &r.sequence,
+				  &r.cpu_ns,          &r.bytes_in,        &r.bytes_out,
+				  &r.allocations,     &r.frees,           &r.reallocations,
+				  &r.requested_bytes, &r.need_bump_bytes, &r.need_reuse_bytes,
+				  &r.live_peak_bytes, &r.largest_bytes,   &r.escapes,
+				  &r.escaped_bytes,   &r.foreign_frees,   &r.stack_peak_bytes};
+	int shift = i < BATCH_MAX ? 1 : i < 2 * BATCH_MAX ? 40 : 63;
+	for (size_t c = 0; c < sizeof(value) / sizeof(*value); c++)
+		*value[c] = (int64_t)(next_random() >> 1 >>
+				      (shift == 1 ? next_random() % 63 : (uint64_t)shift));
+	if (i % 50 == 0)
+		r.need_bump_bytes = INT64_MAX - 1;
+	r.start_ns = i * 7919 + (int64_t)(next_random() % 100000);
+	if (i == 5)
+		r.start_ns = INT64_MAX / 2;
+	r.end_ns = r.start_ns + (int64_t)(next_random() >> 2 >> next_random() % 61);
+	if (r.end_ns < r.start_ns)
+		r.end_ns = INT64_MAX - 1;
+	return r;
+}
+
+/* What SQLite prints for a request. */
+static void print_request(const struct trace_request *r, char *line, size_t room)
+{
+	static const char *const confidence[] = {"exact", "inferred", "ambiguous"};
+	char status[16] = "";
+	if (r->status >= 0)
+		snprintf(status, sizeof(status), "%d", r->status);
+	snprintf(line, room,
+		 "%jd|%jd|%jd|%jd|%jd|%jd|%jd|%.*s|%.*s|%.*s|%s|%jd|%jd|%jd|%jd|%jd|%jd|%jd|%jd"
+		 "|%jd|%jd|%jd|%jd|%jd|%jd|%.*s|%s|%d||0\n",
+		 r->id, r->process, r->connection, r->sequence, r->start_ns, r->end_ns,
+		 r->cpu_ns, (int)r->method.length, r->method.bytes, (int)r->target.length,
+		 r->target.bytes, (int)r->route.length, r->route.bytes, status, r->bytes_in,
+		 r->bytes_out, r->allocations, r->frees, r->reallocations, r->requested_bytes,
+		 r->need_bump_bytes, r->need_reuse_bytes, r->live_peak_bytes, r->largest_bytes,
+		 r->escapes, r->escaped_bytes, r->foreign_frees, r->stack_peak_bytes,
+		 (int)r->ended_by.length, r->ended_by.bytes, confidence[r->confidence],
+		 r->incomplete);
+}
+
+/* The rows are packed; SQLite alone must see what was put, and so must we. */
+static void test_store__sqlite_alone_reads_every_value(void **state)
 {
 	(void)state;
-	char digest[65];
-	size_t count;
-	struct trace *t = create_with(100);
+	enum { MANY = BATCH_MAX * 3 + 19, LINE = 2048 };
+	struct err err;
+	struct trace *t;
+	struct trace_cursor *cursor;
+	struct trace_request r;
+	char want[LINE], got[LINE], command[256], list[80];
+	random_state = 7;
+	assert_int_equal(trace_create(path, &t, &err), 0);
+	for (int64_t i = 0; i < MANY; i++) {
+		r = wild(i);
+		assert_int_equal(trace_put_request(t, &r, NULL, 0, NULL, &err), 0);
+	}
 	commit(t);
 	trace_close(t);
-	sql("DELETE FROM request WHERE id <= 10");
-	load_digest(digest, &count);
-	assert_int_equal(count, 90);
+	snprintf(list, sizeof(list), "%s.txt", path);
+	snprintf(command, sizeof(command), "sqlite3 %s 'SELECT * FROM request ORDER BY id' >%s",
+		 path, list);
+	assert_int_equal(system(command), 0);
+	FILE *rows = fopen(list, "re");
+	assert_non_null(rows);
+	t = reopen();
+	assert_int_equal(trace_requests_stored(t, &cursor, &err), 0);
+	random_state = 7;
+	for (int64_t i = 0; i < MANY; i++) {
+		r = wild(i);
+		r.id = i + 1;
+		print_request(&r, want, sizeof(want));
+		assert_non_null(fgets(got, sizeof(got), rows));
+		assert_string_equal(got, want);
+		assert_int_equal(trace_next(cursor, &r, &err), 1);
+		print_request(&r, got, sizeof(got));
+		assert_string_equal(got, want);
+	}
+	assert_null(fgets(got, sizeof(got), rows));
+	fclose(rows);
+	assert_int_equal(trace_next(cursor, &r, &err), 0);
+	trace_cursor_close(cursor);
+	trace_close(t);
+}
+
+/* Some requests last for most of the trace and end up far behind. */
+static void test_store__requests_come_in_order_of_start(void **state)
+{
+	(void)state;
+	enum { MANY = BATCH_MAX * 6 };
+	struct err err;
+	struct trace *t;
+	struct trace_cursor *cursor;
+	struct trace_request r;
+	random_state = 99;
+	assert_int_equal(trace_create(path, &t, &err), 0);
+	for (int64_t i = 0; i < MANY; i++) {
+		r = sample(i);
+		int64_t back = (int64_t)(next_random() % 97 == 0 ? next_random() % (1000 * MANY)
+								 : next_random() % 9000);
+		r.start_ns = back > r.start_ns ? 0 : r.start_ns - back;
+		assert_int_equal(trace_put_request(t, &r, NULL, 0, NULL, &err), 0);
+	}
+	commit(t);
+	trace_close(t);
+	check_stream(ARENA_BUMP);
+	t = reopen();
+	int64_t last_ns = -1, last_id = 0, seen = 0;
+	assert_int_equal(trace_requests(t, &cursor, &err), 0);
+	while (trace_next(cursor, &r, &err) == 1) {
+		assert_true(r.start_ns > last_ns || (r.start_ns == last_ns && r.id > last_id));
+		last_ns = r.start_ns;
+		last_id = r.id;
+		seen++;
+	}
+	assert_int_equal(seen, MANY);
+	trace_cursor_close(cursor);
+	trace_close(t);
+}
+
+static void test_store__a_damaged_block_is_refused(void **state)
+{
+	(void)state;
+	static const char *const damage[] = {
+		"UPDATE request_block SET count = 2000",
+		"UPDATE request_block SET count = 0",
+		"UPDATE request_block SET bytes = bytes + 1",
+		"UPDATE request_block SET start_ns_digits = 99",
+		"UPDATE request_block SET start_ns_step = -1",
+		"UPDATE request_block SET route = 999",
+		"UPDATE request_block SET target = -7",
+		"UPDATE request_block SET service_ns = 9223372036854775807",
+		"UPDATE request_digits SET digits = zeroblob(3)",
+		"UPDATE request_digits SET digits = CAST(replace(hex(digits), '0', 'f') AS BLOB)",
+		"DELETE FROM request_digits WHERE first_id > 1",
+		"DELETE FROM string",
+	};
+	for (size_t i = 0; i < sizeof(damage) / sizeof(*damage); i++) {
+		struct err err;
+		struct trace_cursor *cursor;
+		struct trace_request r;
+		clean();
+		struct trace *t = create_with(100);
+		commit(t);
+		trace_close(t);
+		sql(damage[i]);
+		t = reopen();
+		int got = trace_requests(t, &cursor, &err);
+		if (got == 0) {
+			while ((got = trace_next(cursor, &r, &err)) == 1)
+				;
+			trace_cursor_close(cursor);
+		}
+		if (got != -1)
+			fail_msg("%s: not refused", damage[i]);
+		assert_non_null(strstr(err.text, "is damaged"));
+		trace_close(t);
+	}
 }
 
 static size_t random_ops(struct replay_op *ops, size_t count)
@@ -610,10 +778,11 @@ int main(void)
 		cmocka_unit_test_setup(test_store__what_is_put_is_read_back, start),
 		cmocka_unit_test_setup(test_store__columns_equal_rows_in_order, start),
 		cmocka_unit_test_setup(test_store__a_stream_gives_the_columns_in_parts, start),
-		cmocka_unit_test_setup(
-			test_store__without_columns_the_rows_give_the_same_digest, start),
-		cmocka_unit_test_setup(test_store__deleted_rows_are_gone_from_the_columns,
+		cmocka_unit_test_setup(test_store__the_digest_does_not_depend_on_the_blocks,
 				       start),
+		cmocka_unit_test_setup(test_store__sqlite_alone_reads_every_value, start),
+		cmocka_unit_test_setup(test_store__requests_come_in_order_of_start, start),
+		cmocka_unit_test_setup(test_store__a_damaged_block_is_refused, start),
 		cmocka_unit_test_setup(test_store__events_come_back_exactly_across_blocks,
 				       start),
 		cmocka_unit_test_setup(test_store__a_killed_writer_leaves_what_it_committed,
