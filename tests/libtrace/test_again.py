@@ -23,7 +23,7 @@ PAIL, VICTIM = map(os.path.abspath, sys.argv[1:3])
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import servers  # noqa: E402  pylint: disable=wrong-import-position
 
-TABLES = ("request", "event_block", "connection", "process", "thread", "route", "request_columns",
+TABLES = ("request", "event_block", "connection", "process", "thread", "route", "request_block",
           "site", "frame", "site_use", "event_site", "raw_block")
 # Of a request: what does not depend on the time it was made.
 LASTING = ("method, target, route, status, bytes_in, bytes_out, allocations, frees, reallocations,"
