@@ -2,12 +2,15 @@
 /*
  * Sockets: their making, reading, writing and closing. Reads are recorded after
  * the call, writes and closes before it (event.h); files cost one table look-up.
+ * What a program asks to have written is read as far as it is there (memory.h):
+ * the kernel says EFAULT to it, not we.
  *
  * In a vfork child the descriptors are its own but our table is its parent's:
  * nothing is recorded there, and nothing changed.
  */
 #include "libtrace/shim/io.h"
 #include "libtrace/shim/fds.h"
+#include "libtrace/shim/memory.h"
 #include "libtrace/shim/pieces.h"
 #include "libtrace/shim/real.h"
 
@@ -21,7 +24,13 @@
 
 /* Bytes of what is no HTTP head; of messages of small parts, and the end of an
  * answer (FastCGI's last record says that it is one). */
-enum { SHOW_READ = 512, SHOW_WRITE = 64, SHOW_WHOLE = 65536, SHOW_LAST = 16 };
+enum {
+	SHOW_READ = 512,
+	SHOW_WRITE = 64,
+	SHOW_WHOLE = 65536,
+	SHOW_LAST = 16,
+	ADDRESS_SHOWN = 128
+};
 
 __thread int io_last_fd __attribute__((tls_model("initial-exec"))) HIDDEN = -1;
 
@@ -92,6 +101,7 @@ static void io_read(int fd, enum fd_kind kind, const struct iovec *iov, size_t c
 		return;
 	int saved = errno;
 	struct io io = {EVENT_READ, 0, fd, result < 0 ? -(int64_t)saved : (int64_t)result};
+	struct pieces_of of = {iov, count, result > 0 ? (size_t)result : 0, true};
 	bool peek = flags & MSG_PEEK;
 	if (peek)
 		io.flags |= EVENT_PEEK;
@@ -105,59 +115,65 @@ static void io_read(int fd, enum fd_kind kind, const struct iovec *iov, size_t c
 		io_batch(&io, true, NULL, 0);
 	} else if (kind == FD_STREAM &&
 		   judge_talk(fd, iov, count, (size_t)result) == TALK_WHOLE) {
-		pieces_show(iov, count, (size_t)result, SHOW_WHOLE, 0, io_batch, &io);
+		pieces_show(&of, SHOW_WHOLE, 0, io_batch, &io);
 	} else {
 		uint64_t left = kind == FD_STREAM ? fds_body_left(fd, FD_READ) : 0;
-		left = pieces_walk(iov, count, (size_t)result, left, SHOW_READ, io_batch, &io);
+		left = pieces_walk(&of, left, SHOW_READ, io_batch, &io);
 		if (kind == FD_STREAM && !peek)
 			fds_set_body_left(fd, FD_READ, left);
 	}
 	errno = saved;
 }
 
-/* Gives the state to go back to if the write is not all done. */
-static uint64_t io_write(int fd, enum fd_kind kind, const struct iovec *iov, size_t count)
+/* A program's vectors, as a write may have to say more of them afterwards. */
+struct outgoing {
+	struct pieces_of of;
+	uint64_t before; /* bytes of a body that were still to come */
+};
+
+static struct outgoing outgoing(const struct iovec *iov, size_t count)
 {
-	if (quiet())
-		return 0;
-	int saved = errno;
-	struct io io = {EVENT_WRITE, kind == FD_DATAGRAM ? EVENT_DATAGRAM : 0u, fd, 0};
-	size_t total = 0;
+	struct outgoing out = {.of = {.iov = iov, .count = count}};
+
 	for (size_t i = 0; i < count; i++)
-		total += iov[i].iov_len;
-	io.a = (int64_t)total;
-	enum fd_talk talk = kind == FD_STREAM ? fds_talk(fd) : TALK_OTHER;
-	if (talk == TALK_TLS || talk == TALK_WHOLE) {
-		if (talk == TALK_TLS)
-			io_batch(&io, true, NULL, 0);
-		else
-			pieces_show(iov, count, total, SHOW_WRITE, SHOW_LAST, io_batch, &io);
-		errno = saved;
-		return 0;
-	}
-	uint64_t before = kind == FD_STREAM ? fds_body_left(fd, FD_WRITE) : 0;
-	uint64_t left = pieces_walk(iov, count, total, before, SHOW_WRITE, io_batch, &io);
-	if (kind == FD_STREAM)
-		fds_set_body_left(fd, FD_WRITE, left);
-	errno = saved;
-	return before;
+		out.of.total += iov[i].iov_len;
+	return out;
 }
 
-static void io_wrote(int fd, enum fd_kind kind, const struct iovec *iov, size_t count,
-		     uint64_t before, ssize_t result)
+/* Before the call: in `out`, the state to go back to if it is not all done. */
+static void io_write(int fd, enum fd_kind kind, struct outgoing *out)
 {
-	size_t total = 0;
-
-	for (size_t i = 0; i < count; i++)
-		total += iov[i].iov_len;
-	if (LIKELY(result >= 0 && (size_t)result == total) || quiet())
+	if (quiet())
 		return;
 	int saved = errno;
-	if (kind == FD_STREAM && fds_talk(fd) < TALK_WHOLE)
+	struct io io = {EVENT_WRITE, kind == FD_DATAGRAM ? EVENT_DATAGRAM : 0u, fd,
+			(int64_t)out->of.total};
+	enum fd_talk talk = kind == FD_STREAM ? fds_talk(fd) : TALK_OTHER;
+	if (talk == TALK_TLS) {
+		io_batch(&io, true, NULL, 0);
+	} else if (talk == TALK_WHOLE) {
+		pieces_show(&out->of, SHOW_WRITE, SHOW_LAST, io_batch, &io);
+	} else {
+		out->before = kind == FD_STREAM ? fds_body_left(fd, FD_WRITE) : 0;
+		uint64_t left = pieces_walk(&out->of, out->before, SHOW_WRITE, io_batch, &io);
+		if (kind == FD_STREAM)
+			fds_set_body_left(fd, FD_WRITE, left);
+	}
+	errno = saved;
+}
+
+static void io_wrote(int fd, enum fd_kind kind, const struct outgoing *out, ssize_t result)
+{
+	if (LIKELY(result >= 0 && (size_t)result == out->of.total) || quiet())
+		return;
+	int saved = errno;
+	if (kind == FD_STREAM && fds_talk(fd) < TALK_WHOLE) {
+		struct pieces_of done = out->of;
+		done.total = result > 0 ? (size_t)result : 0;
 		fds_set_body_left(fd, FD_WRITE,
-				  result <= 0 ? before
-					      : pieces_walk(iov, count, (size_t)result, before,
-							    0, NULL, NULL));
+				  result <= 0 ? out->before
+					      : pieces_walk(&done, out->before, 0, NULL, NULL));
+	}
 	write_long(EVENT_WRITE_RESULT, 0, (uint32_t)fd,
 		   result < 0 ? -(int64_t)saved : (int64_t)result, 0, NULL, 0);
 	errno = saved;
@@ -170,13 +186,13 @@ void io_plain_read(int fd, const void *buffer, size_t bytes)
 	int saved = errno;
 	struct io io = {EVENT_READ, EVENT_TLS, fd, (int64_t)bytes};
 	struct iovec iov = {(void *)(uintptr_t)buffer, bytes};
+	struct pieces_of of = {&iov, 1, bytes, true};
 	if (fds_talk(fd) != TALK_TLS) { /* what went before was the handshake */
 		fds_set_talk(fd, TALK_TLS);
 		fds_set_body_left(fd, FD_READ, 0);
 		fds_set_body_left(fd, FD_WRITE, 0);
 	}
-	uint64_t left = pieces_walk(&iov, 1, bytes, fds_body_left(fd, FD_READ), SHOW_READ,
-				    io_batch, &io);
+	uint64_t left = pieces_walk(&of, fds_body_left(fd, FD_READ), SHOW_READ, io_batch, &io);
 	fds_set_body_left(fd, FD_READ, left);
 	errno = saved;
 }
@@ -188,16 +204,11 @@ void io_plain_write(int fd, const void *buffer, size_t bytes)
 	int saved = errno;
 	struct io io = {EVENT_WRITE, EVENT_TLS, fd, (int64_t)bytes};
 	struct iovec iov = {(void *)(uintptr_t)buffer, bytes};
-	uint64_t left = pieces_walk(&iov, 1, bytes, fds_body_left(fd, FD_WRITE), SHOW_WRITE,
-				    io_batch, &io);
+	struct pieces_of of = {&iov, 1, bytes, false};
+	uint64_t left =
+		pieces_walk(&of, fds_body_left(fd, FD_WRITE), SHOW_WRITE, io_batch, &io);
 	fds_set_body_left(fd, FD_WRITE, left);
 	errno = saved;
-}
-
-/* A vector that the kernel would refuse is not for us to read. */
-static size_t sane(const struct iovec *iov, int count)
-{
-	return iov && count > 0 && count <= IOV_MAX ? (size_t)count : 0;
 }
 
 EXPORT ssize_t read(int fd, void *buffer, size_t bytes)
@@ -216,7 +227,7 @@ EXPORT ssize_t readv(int fd, const struct iovec *iov, int count)
 	ssize_t result = REAL(readv)(fd, iov, count);
 
 	if (kind >= FD_STREAM)
-		io_read(fd, kind, iov, sane(iov, count), result, 0);
+		io_read(fd, kind, iov, count > 0 ? (size_t)count : 0, result, 0);
 	return result;
 }
 
@@ -261,8 +272,10 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 	ssize_t result = REAL(recvmsg)(fd, message, flags);
 	enum fd_kind kind = fds_kind(fd);
 
-	if (kind >= FD_STREAM && !quiet()) {
-		if (result >= 0 && message->msg_controllen)
+	if (kind >= FD_STREAM && result < 0) {
+		io_read(fd, kind, NULL, 0, result, flags);
+	} else if (kind >= FD_STREAM && !quiet()) {
+		if (message->msg_controllen)
 			learn_passed(message);
 		io_read(fd, kind, message->msg_iov, message->msg_iovlen, result, flags);
 	}
@@ -288,9 +301,10 @@ EXPORT ssize_t write(int fd, const void *buffer, size_t bytes)
 	if (LIKELY(kind < FD_STREAM))
 		return REAL(write)(fd, buffer, bytes);
 	struct iovec iov = {(void *)(uintptr_t)buffer, bytes};
-	uint64_t before = io_write(fd, kind, &iov, 1);
+	struct outgoing out = outgoing(&iov, 1);
+	io_write(fd, kind, &out);
 	ssize_t result = REAL(write)(fd, buffer, bytes);
-	io_wrote(fd, kind, &iov, 1, before, result);
+	io_wrote(fd, kind, &out, result);
 	return result;
 }
 
@@ -300,57 +314,77 @@ EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
 
 	if (kind < FD_STREAM)
 		return REAL(writev)(fd, iov, count);
-	uint64_t before = io_write(fd, kind, iov, sane(iov, count));
+	struct outgoing out = outgoing(iov, count > 0 ? memory_vectors(iov, (size_t)count) : 0);
+	io_write(fd, kind, &out);
 	ssize_t result = REAL(writev)(fd, iov, count);
-	io_wrote(fd, kind, iov, sane(iov, count), before, result);
+	io_wrote(fd, kind, &out, result);
 	return result;
 }
 
 EXPORT ssize_t send(int fd, const void *buffer, size_t bytes, int flags)
 {
-	struct iovec iov = {(void *)(uintptr_t)buffer, bytes};
 	enum fd_kind kind = fds_kind(fd);
-	uint64_t before = kind >= FD_STREAM ? io_write(fd, kind, &iov, 1) : 0;
-	ssize_t result = REAL(send)(fd, buffer, bytes, flags);
 
-	if (kind >= FD_STREAM)
-		io_wrote(fd, kind, &iov, 1, before, result);
+	if (kind < FD_STREAM)
+		return REAL(send)(fd, buffer, bytes, flags);
+	struct iovec iov = {(void *)(uintptr_t)buffer, bytes};
+	struct outgoing out = outgoing(&iov, 1);
+	io_write(fd, kind, &out);
+	ssize_t result = REAL(send)(fd, buffer, bytes, flags);
+	io_wrote(fd, kind, &out, result);
 	return result;
 }
 
 EXPORT ssize_t sendto(int fd, const void *buffer, size_t bytes, int flags,
 		      const struct sockaddr *to, socklen_t to_bytes)
 {
-	struct iovec iov = {(void *)(uintptr_t)buffer, bytes};
 	enum fd_kind kind = fds_kind(fd);
-	uint64_t before = kind >= FD_STREAM ? io_write(fd, kind, &iov, 1) : 0;
-	ssize_t result = REAL(sendto)(fd, buffer, bytes, flags, to, to_bytes);
 
-	if (kind >= FD_STREAM)
-		io_wrote(fd, kind, &iov, 1, before, result);
+	if (kind < FD_STREAM)
+		return REAL(sendto)(fd, buffer, bytes, flags, to, to_bytes);
+	struct iovec iov = {(void *)(uintptr_t)buffer, bytes};
+	struct outgoing out = outgoing(&iov, 1);
+	io_write(fd, kind, &out);
+	ssize_t result = REAL(sendto)(fd, buffer, bytes, flags, to, to_bytes);
+	io_wrote(fd, kind, &out, result);
 	return result;
 }
 
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	enum fd_kind kind = fds_kind(fd);
-	size_t count = message->msg_iovlen <= IOV_MAX ? message->msg_iovlen : 0;
-	uint64_t before = kind >= FD_STREAM ? io_write(fd, kind, message->msg_iov, count) : 0;
-	ssize_t result = REAL(sendmsg)(fd, message, flags);
 
-	if (kind >= FD_STREAM)
-		io_wrote(fd, kind, message->msg_iov, count, before, result);
+	if (kind < FD_STREAM)
+		return REAL(sendmsg)(fd, message, flags);
+	bool there = memory_readable(message, sizeof(*message));
+	struct outgoing out =
+		outgoing(there ? message->msg_iov : NULL,
+			 there ? memory_vectors(message->msg_iov, message->msg_iovlen) : 0);
+	io_write(fd, kind, &out);
+	ssize_t result = REAL(sendmsg)(fd, message, flags);
+	io_wrote(fd, kind, &out, result);
 	return result;
 }
 
+/* After the call, as the kernel may take fewer messages than it was given, and
+ * of the last one only a part: what it took are writes, and all of each. */
 EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
 	enum fd_kind kind = fds_kind(fd);
+	int result = REAL(sendmmsg)(fd, messages, count, flags);
 
-	for (unsigned i = 0; kind >= FD_STREAM && i < count; i++)
-		(void)io_write(fd, kind, messages[i].msg_hdr.msg_iov,
-			       messages[i].msg_hdr.msg_iovlen);
-	return REAL(sendmmsg)(fd, messages, count, flags);
+	for (int i = 0; kind >= FD_STREAM && i < result; i++) {
+		const struct mmsghdr *m = &messages[i];
+		if (!memory_readable(m, sizeof(*m)))
+			break;
+		struct outgoing out =
+			outgoing(m->msg_hdr.msg_iov,
+				 memory_vectors(m->msg_hdr.msg_iov, m->msg_hdr.msg_iovlen));
+		if (out.of.total > m->msg_len)
+			out.of.total = m->msg_len;
+		io_write(fd, kind, &out);
+	}
+	return result;
 }
 
 /* What the kernel moves on its own we do not see; it counts as body. */
@@ -464,28 +498,39 @@ EXPORT int socketpair(int domain, int type, int protocol, int fds[2])
 	return result;
 }
 
-static void accepted(int listener, int fd, const struct sockaddr *peer, const socklen_t *bytes)
+/* The room that the caller has for an address: the kernel may say more. */
+static socklen_t room_of(const struct sockaddr *peer, const socklen_t *bytes)
+{
+	return peer && memory_readable(bytes, sizeof(*bytes)) ? *bytes : 0;
+}
+
+static void accepted(int listener, int fd, const struct sockaddr *peer, const socklen_t *bytes,
+		     socklen_t room)
 {
 	if (fd < 0 || quiet())
 		return;
-	size_t known = peer && bytes ? (*bytes < 128 ? *bytes : 128) : 0;
+	size_t known = room && *bytes < room ? *bytes : room;
+	if (known > ADDRESS_SHOWN)
+		known = ADDRESS_SHOWN;
 	fds_set(fd, FD_STREAM);
 	write_long(EVENT_ACCEPT, 0, (uint32_t)fd, listener, 0, peer, known);
 }
 
 EXPORT int accept(int listener, struct sockaddr *peer, socklen_t *bytes)
 {
+	socklen_t room = room_of(peer, bytes);
 	int fd = REAL(accept)(listener, peer, bytes);
 
-	accepted(listener, fd, peer, bytes);
+	accepted(listener, fd, peer, bytes, room);
 	return fd;
 }
 
 EXPORT int accept4(int listener, struct sockaddr *peer, socklen_t *bytes, int flags)
 {
+	socklen_t room = room_of(peer, bytes);
 	int fd = REAL(accept4)(listener, peer, bytes, flags);
 
-	accepted(listener, fd, peer, bytes);
+	accepted(listener, fd, peer, bytes, room);
 	return fd;
 }
 
@@ -496,8 +541,10 @@ EXPORT int connect(int fd, const struct sockaddr *to, socklen_t bytes)
 	if (!quiet()) {
 		int saved = errno;
 		(void)fds_kind(fd);
+		/* An address that the kernel could not read is none for us. */
 		write_long(EVENT_CONNECT, 0, (uint32_t)fd, result < 0 ? -(int64_t)saved : 0, 0,
-			   to, to ? (bytes < 128 ? bytes : 128) : 0);
+			   to,
+			   memory_prefix(to, bytes < ADDRESS_SHOWN ? bytes : ADDRESS_SHOWN));
 		errno = saved;
 	}
 	return result;
@@ -546,8 +593,9 @@ EXPORT void closefrom(int first)
 
 EXPORT int fclose(FILE *file)
 {
-	int fd = fileno(file);
+	int saved = errno, fd = fileno(file);
 
+	errno = saved; /* not every stream has a descriptor */
 	if (fd >= 0)
 		closes(fd);
 	return REAL(fclose)(file);

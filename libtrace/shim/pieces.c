@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "libtrace/shim/pieces.h"
 
+#include "libtrace/shim/memory.h"
+
 #include <string.h>
+
+/* Bytes of a body that are shown; of a head at first, and at the most. */
+enum { BODY_SHOWN = 64, HEAD_LIKELY = 1024, HEAD_MOST = 65536 };
 
 struct pieces {
 	pieces_batch *batch;
@@ -79,7 +84,7 @@ static uint64_t number(const char *text, const char *end)
 /* Reads the lines up to the empty one; at most 64 KiB of them. */
 static void head_read(struct head *head, const char *text, size_t bytes)
 {
-	const char *end = text + (bytes < 65536 ? bytes : 65536), *line = text;
+	const char *end = text + (bytes < HEAD_MOST ? bytes : HEAD_MOST), *line = text;
 	bool response = text[0] == 'H' && text[4] == '/';
 	bool bodyless = response && bytes > 12 &&
 			(text[9] == '1' || memcmp(text + 9, "204", 3) == 0 ||
@@ -118,48 +123,75 @@ static void head_read(struct head *head, const char *text, size_t bytes)
 		head->body_bytes = 0;
 }
 
-/* The bytes at `offset`, as far as they lie in one piece of memory. */
-static const char *bytes_at(const struct iovec *iov, size_t count, size_t offset, size_t total,
+/* The bytes at `offset`, as far as they lie in one piece of memory that can be
+ * read, and at most `most`. */
+static const char *bytes_at(const struct pieces_of *of, size_t offset, size_t most,
 			    size_t *bytes)
 {
 	size_t start = 0;
 
-	for (size_t i = 0; i < count && start < total; start += iov[i++].iov_len) {
-		if (offset - start >= iov[i].iov_len)
-			continue;
-		*bytes = iov[i].iov_len - (offset - start);
-		if (*bytes > total - offset)
-			*bytes = total - offset;
-		return (const char *)iov[i].iov_base + (offset - start);
-	}
 	*bytes = 0;
+	for (size_t i = 0; i < of->count && start < of->total; start += of->iov[i++].iov_len) {
+		const struct iovec *v = &of->iov[i];
+		if (offset - start >= v->iov_len)
+			continue;
+		const char *text = (const char *)v->iov_base + (offset - start);
+		size_t there = v->iov_len - (offset - start);
+		if (there > of->total - offset)
+			there = of->total - offset;
+		if (there > most)
+			there = most;
+		*bytes = of->accepted ? there : memory_prefix(text, there);
+		return *bytes ? text : NULL;
+	}
 	return NULL;
 }
 
-uint64_t pieces_walk(const struct iovec *iov, size_t count, size_t total, uint64_t left,
-		     size_t other_bytes, pieces_batch *batch, void *context)
+/* What the head at `text` says: by its first bytes or, if they are not all of
+ * it, by more. */
+static const char *read_head(const struct pieces_of *of, size_t at, struct head *head,
+			     const char *text, size_t *bytes)
+{
+	head_read(head, text, *bytes);
+	if (head->bytes || *bytes < HEAD_LIKELY)
+		return text;
+	text = bytes_at(of, at, HEAD_MOST, bytes);
+	if (text)
+		head_read(head, text, *bytes);
+	return text;
+}
+
+uint64_t pieces_walk(const struct pieces_of *of, uint64_t left, size_t other_bytes,
+		     pieces_batch *batch, void *context)
 {
 	struct pieces pieces;
 	struct head head;
-	uint64_t at = left;
+	uint64_t at = left, total = of->total;
 	size_t bytes;
 
 	pieces.batch = batch;
 	pieces.context = context;
 	pieces.used = 0;
 	pieces.later = false;
-	const char *text = bytes_at(iov, count, 0, total, &bytes);
-	if (text && (left || !head_begins(text, bytes)))
-		pieces_add(&pieces, 0, text,
-			   bytes < (left ? 64 : other_bytes) ? bytes
-			   : left                            ? 64
-							     : other_bytes);
+	if (batch && left) {
+		const char *text = bytes_at(of, 0, BODY_SHOWN, &bytes);
+		if (text)
+			pieces_add(&pieces, 0, text, bytes);
+	}
 	left = at > total ? at - total : 0;
 	while (at < total) {
-		text = bytes_at(iov, count, (size_t)at, total, &bytes);
-		if (!text || !head_begins(text, bytes))
+		const char *text = bytes_at(of, (size_t)at, HEAD_LIKELY, &bytes);
+		if (!text)
 			break;
-		head_read(&head, text, bytes);
+		if (!head_begins(text, bytes)) {
+			if (at == 0)
+				pieces_add(&pieces, 0, text,
+					   bytes < other_bytes ? bytes : other_bytes);
+			break;
+		}
+		text = read_head(of, (size_t)at, &head, text, &bytes);
+		if (!text)
+			break;
 		pieces_add(&pieces, (size_t)at, text, head.bytes ? head.bytes : bytes);
 		if (head.length_offset + head.length_bytes > EVENT_PIECE_BYTES)
 			pieces_add(&pieces, (size_t)at + head.length_offset,
@@ -174,11 +206,11 @@ uint64_t pieces_walk(const struct iovec *iov, size_t count, size_t total, uint64
 	return left;
 }
 
-void pieces_show(const struct iovec *iov, size_t count, size_t total, size_t most, size_t last,
-		 pieces_batch *batch, void *context)
+void pieces_show(const struct pieces_of *of, size_t most, size_t last, pieces_batch *batch,
+		 void *context)
 {
 	struct pieces pieces;
-	size_t at = 0, bytes;
+	size_t at = 0, bytes, total = of->total;
 
 	pieces.batch = batch;
 	pieces.context = context;
@@ -187,14 +219,11 @@ void pieces_show(const struct iovec *iov, size_t count, size_t total, size_t mos
 	while (at < total) {
 		if (at >= most && total - at > last)
 			at = total - last;
-		const char *text = bytes_at(iov, count, at, total, &bytes);
+		size_t end = at < most && most < total ? most : total;
+		size_t some = end - at < EVENT_PIECE_BYTES ? end - at : EVENT_PIECE_BYTES;
+		const char *text = bytes_at(of, at, some, &bytes);
 		if (!text)
 			break;
-		size_t end = at < most && most < total ? most : total;
-		if (bytes > end - at)
-			bytes = end - at;
-		if (bytes > EVENT_PIECE_BYTES)
-			bytes = EVENT_PIECE_BYTES;
 		pieces_add(&pieces, at, text, bytes);
 		at += bytes;
 		if (at >= most && last == 0)

@@ -8,6 +8,7 @@
  * tables are its parent's at that point.
  */
 #include "libtrace/shim/attach.h"
+#include "libtrace/shim/memory.h"
 #include "libtrace/shim/real.h"
 
 #include <alloca.h>
@@ -101,13 +102,29 @@ void vfork_ended(long result)
 
 /* -- exec ------------------------------------------------------------------------- */
 
-static size_t count_words(char *const words[])
-{
-	size_t count = 0;
+/* The kernel's limits: of one string, and of pointers within reason. */
+enum { STRING_MOST = 32 * 4096, WORDS_MOST = 1 << 18 };
 
-	while (words && words[count])
-		count++;
-	return count;
+/* How many words there are; -1 if they cannot all be read: then what the kernel
+ * says to that is to be had from the kernel. */
+static ssize_t count_words(char *const words[])
+{
+	for (size_t count = 0; count < WORDS_MOST; count++) {
+		if (((uintptr_t)&words[count] % 4096 == 0 || count == 0) &&
+		    !memory_readable(&words[count], sizeof(*words)))
+			return -1;
+		if (!words[count])
+			return (ssize_t)count;
+	}
+	return -1;
+}
+
+/* What stands behind the name in "NAME=value", or NULL if it is not that. */
+static const char *value_of(const char *entry, const char *name, size_t length)
+{
+	return memory_readable(entry, length) && memcmp(entry, name, length) == 0
+		       ? entry + length
+		       : NULL;
 }
 
 static bool holds(const char *list, const char *path)
@@ -131,23 +148,29 @@ struct missing {
 
 static struct missing find_missing(char *const environment[])
 {
-	struct missing missing = {
-		.count = count_words(environment), .preload = "", .ring = true};
-	const char *ours = attach_preload + strlen("LD_PRELOAD=");
+	struct missing missing = {.preload = "", .ring = true};
+	const char *ours = attach_preload + strlen("LD_PRELOAD="), *found;
 
-	missing.preload_at = missing.count;
+	if (!region || !(region_mode & REGION_FOLLOW) || !environment)
+		return missing;
+	ssize_t count = count_words(environment);
+	if (count < 0)
+		return missing;
+	missing.count = missing.preload_at = (size_t)count;
 	for (size_t i = 0; i < missing.count; i++) {
-		if (strncmp(environment[i], REGION_ENV "=", strlen(REGION_ENV "=")) == 0)
+		if (value_of(environment[i], REGION_ENV "=", strlen(REGION_ENV "=")))
 			missing.ring = false;
-		if (strncmp(environment[i], "LD_PRELOAD=", strlen("LD_PRELOAD=")) == 0) {
-			missing.preload_at = i;
-			missing.preload = environment[i] + strlen("LD_PRELOAD=");
-		}
+		found = value_of(environment[i], "LD_PRELOAD=", strlen("LD_PRELOAD="));
+		if (!found)
+			continue;
+		missing.preload_at = i;
+		missing.preload = found;
+		if (memory_text(found, STRING_MOST) < 0)
+			return missing;
 	}
 	if (*attach_preload && !holds(missing.preload, ours))
 		missing.preload_bytes = strlen(attach_preload) + strlen(missing.preload) + 2;
-	missing.any = region && region_mode & REGION_FOLLOW && environment &&
-		      (missing.ring || missing.preload_bytes);
+	missing.any = missing.ring || missing.preload_bytes;
 	return missing;
 }
 
@@ -185,12 +208,15 @@ static char **fill_missing(const struct missing *missing, char *const environmen
 			     : (char **)(uintptr_t)(environment);                          \
 	})
 
+enum { PATH_SHOWN = 1024, MARK_MOST = 512 };
+
 static void exec_begins(const char *path)
 {
 	if (writer.in_vfork || !writer_on())
 		return;
 	int saved = errno;
-	write_long(EVENT_EXEC_BEGIN, 0, 0, 0, 0, path, path ? strnlen(path, 1024) : 0);
+	ssize_t bytes = memory_text(path, PATH_SHOWN);
+	write_long(EVENT_EXEC_BEGIN, 0, 0, 0, 0, path, bytes > 0 ? (size_t)bytes : 0);
 	errno = saved;
 }
 
@@ -367,7 +393,8 @@ static void mark_path(const char *text)
 
 EXPORT int access(const char *path, int mode)
 {
-	if (UNLIKELY(path && strncmp(path, "/@pail/", 7) == 0)) {
+	if (UNLIKELY(memory_readable(path, 7) && memcmp(path, "/@pail/", 7) == 0 &&
+		     memory_text(path, MARK_MOST) > 0)) {
 		mark_path(path + 7);
 		errno = ENOENT;
 		return -1;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "libtrace/shim/stack.h"
 
+#include "libtrace/shim/memory.h"
 #include "libtrace/shim/modules.h"
 #include "libtrace/shim/unwind.h"
 
@@ -191,29 +192,7 @@ void stack_leave(void)
 
 /* -- what may be read ------------------------------------------------------------ */
 
-enum { PAGE = 4096, PROBES_MAX = 16384 };
-
-/* rt_sigprocmask reads the set before it finds that it was told nonsense. */
-static bool readable(uintptr_t at)
-{
-	int saved = errno;
-	long result = syscall(SYS_rt_sigprocmask, ~0, at & ~(uintptr_t)7, NULL, 8);
-	bool yes = result == 0 || errno != EFAULT;
-
-	errno = saved;
-	return yes;
-}
-
-uintptr_t stack_probe(uintptr_t known, uintptr_t down_to)
-{
-	known &= ~(uintptr_t)(PAGE - 1);
-	down_to &= ~(uintptr_t)(PAGE - 1);
-	if ((known - down_to) / PAGE > PROBES_MAX)
-		return known;
-	while (known > down_to && readable(known - PAGE))
-		known -= PAGE;
-	return known;
-}
+enum { PAGE = 4096 };
 
 static bool find_bounds(struct walker *w, uintptr_t here)
 {
@@ -225,19 +204,8 @@ static bool find_bounds(struct walker *w, uintptr_t here)
 		w->low = w->top & ~(uintptr_t)(PAGE - 1);
 	}
 	if (here < w->low)
-		w->low = stack_probe(w->low, here);
+		w->low = memory_probe(w->low, here);
 	return here >= w->low && here < w->top;
-}
-
-bool stack_bounds(uintptr_t here, uintptr_t *low, uintptr_t *top)
-{
-	struct walker *w = find_walker();
-
-	if (!w || !find_bounds(w, here))
-		return false;
-	*low = w->low;
-	*top = w->top;
-	return true;
 }
 
 /* -- walking ----------------------------------------------------------------------- */
@@ -257,7 +225,7 @@ __attribute__((noinline)) static bool reach_slowly(struct walk *k, uintptr_t at)
 	if (!k->foreign || at < k->sp || at & 7 || at - k->sp > (uintptr_t)PAGE * 1024)
 		return false;
 	while (at + 8 > k->high) {
-		if (!readable(k->high))
+		if (!memory_word(k->high))
 			return false;
 		k->high += PAGE;
 	}

@@ -36,11 +36,4 @@ bool stack_attach(const char *path) HIDDEN;
 /* This thread ends. */
 void stack_leave(void) HIDDEN;
 
-/* The lowest address from `down_to` up that is readable without a break up to
- * `known`, page by page, by asking the kernel. */
-uintptr_t stack_probe(uintptr_t known, uintptr_t down_to) HIDDEN;
-/* Where this thread's stack is known to be readable, `here` included; false if
- * it runs on another one (a handler's, a coroutine's). */
-bool stack_bounds(uintptr_t here, uintptr_t *low, uintptr_t *top) HIDDEN;
-
 #endif

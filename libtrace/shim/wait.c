@@ -6,6 +6,7 @@
  * In exact mode epoll_wait() returns one event at a time, which epoll's
  * contract allows, so that each return names whose turn it is.
  */
+#include "libtrace/shim/memory.h"
 #include "libtrace/shim/real.h"
 
 #include <errno.h>
@@ -22,15 +23,18 @@ static int64_t of_ms(int ms)
 	return ms < 0 ? -1 : (int64_t)ms * 1000000;
 }
 
+/* Where there is none: for ever, as NULL; the kernel says EFAULT. */
 static int64_t of_spec(const struct timespec *time)
 {
-	return time ? (int64_t)time->tv_sec * 1000000000 + time->tv_nsec : -1;
+	return time && memory_readable(time, sizeof(*time))
+		       ? (int64_t)time->tv_sec * 1000000000 + time->tv_nsec
+		       : -1;
 }
 
 static void begins(enum event_wait wait, uint64_t value, int64_t timeout_ns,
 		   const uint64_t *items, size_t count)
 {
-	if (!writer_on())
+	if (UNLIKELY(writer.in_vfork) || !writer_on())
 		return;
 	int saved = errno;
 	write_long(EVENT_WAIT_BEGIN, wait, value, timeout_ns, 0, items, count * 8);
@@ -40,7 +44,7 @@ static void begins(enum event_wait wait, uint64_t value, int64_t timeout_ns,
 static void ends(enum event_wait wait, uint64_t value, int64_t timeout_ns, int result,
 		 const uint64_t *items, size_t count)
 {
-	if (!writer_on())
+	if (UNLIKELY(writer.in_vfork) || !writer_on())
 		return;
 	int saved = errno;
 	write_long(EVENT_WAIT_END, wait, value, result < 0 ? -(int64_t)saved : result,
@@ -52,10 +56,11 @@ static void ends(enum event_wait wait, uint64_t value, int64_t timeout_ns, int r
 
 EXPORT int epoll_ctl(int epfd, int operation, int fd, struct epoll_event *event)
 {
-	if (writer_on()) {
+	if (!writer.in_vfork && writer_on()) {
 		int saved = errno;
+		bool there = event && memory_readable(event, sizeof(*event));
 		write_long(EVENT_EPOLL_CTL, 0, (uint32_t)epfd,
-			   (int64_t)operation << 32 | (uint32_t)fd, event ? event->data.u64 : 0,
+			   (int64_t)operation << 32 | (uint32_t)fd, there ? event->data.u64 : 0,
 			   NULL, 0);
 		errno = saved;
 	}
@@ -110,10 +115,11 @@ enum { FEW = 4 }; /* so many descriptors are named before the wait */
 static void poll_begins(const struct pollfd *fds, nfds_t count, int64_t timeout_ns)
 {
 	uint64_t items[FEW] = {0};
+	size_t few = count <= FEW && memory_readable(fds, count * sizeof(*fds)) ? count : 0;
 
-	for (nfds_t i = 0; count <= FEW && i < count; i++)
+	for (size_t i = 0; i < few; i++)
 		items[i] = (uint32_t)fds[i].fd;
-	begins(WAIT_POLL, count, timeout_ns, items, count <= FEW ? count : 0);
+	begins(WAIT_POLL, count, timeout_ns, items, few);
 }
 
 static int poll_ended(const struct pollfd *fds, nfds_t count, int64_t timeout_ns, int result)
@@ -164,21 +170,28 @@ EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *
 	return ppoll(fds, count, timeout, mask);
 }
 
-/* The members of up to three sets: how many there are, and the first `room`. */
+/* The members of up to three sets: how many there are, and the first `room`.
+ * A program may pass sets longer than fd_set, or a count longer than its sets,
+ * of which the kernel looks at no more than it has descriptors: so not past
+ * FD_SETSIZE, and only at what is there. */
 static size_t members(int count, const fd_set *const sets[3], uint64_t *items, size_t room)
 {
+	enum { WORD = 8 * sizeof(unsigned long) };
 	size_t found = 0;
 
-	/* A program may pass sets longer than fd_set: go by its count. */
-	for (int fd = 0; fd < count; fd++) {
-		bool in = false;
-		for (int i = 0; i < 3 && !in; i++)
-			in = sets[i] &&
-			     ((const unsigned long *)(const void *)sets[i])[fd / 64] >>
-					     (fd % 64) &
-				     1;
-		if (in && found++ < room)
-			items[found - 1] = (uint32_t)fd;
+	for (int first = 0; first < count && first < FD_SETSIZE; first += WORD) {
+		unsigned long in = 0;
+		for (int i = 0; i < 3; i++) {
+			const unsigned long *word =
+				(const unsigned long *)(const void *)sets[i] + first / WORD;
+			if (sets[i] && memory_readable(word, sizeof(*word)))
+				in |= *word;
+		}
+		if (count - first < WORD)
+			in &= (1ul << (count - first)) - 1;
+		for (; in; in &= in - 1)
+			if (found++ < room)
+				items[found - 1] = (uint32_t)(first + __builtin_ctzl(in));
 	}
 	return found;
 }
@@ -211,9 +224,10 @@ static int select_ended(int count, const fd_set *r, const fd_set *w, const fd_se
 
 EXPORT int select(int count, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout)
 {
-	int64_t timeout_ns = timeout ? (int64_t)timeout->tv_sec * 1000000000 +
-					       (int64_t)timeout->tv_usec * 1000
-				     : -1;
+	bool timed = timeout && memory_readable(timeout, sizeof(*timeout));
+	int64_t timeout_ns =
+		timed ? (int64_t)timeout->tv_sec * 1000000000 + (int64_t)timeout->tv_usec * 1000
+		      : -1;
 	size_t all = select_begins(count, r, w, e, timeout_ns);
 	int result = REAL(select)(count, r, w, e, timeout);
 

@@ -132,6 +132,17 @@ class Shim(unittest.TestCase):
         self.assertEqual(marks + dropped, run.said("marks"))
         self.assertGreater(marks, 20)
 
+    def test_handlers_may_fork_wherever_they_are(self):
+        # A child that was made within the writing of an event cannot write: its
+        # events are counted. All others are there.
+        run = Run("hostile", "handler-forks", "30")
+        self.assertGreater(run.summary["processes"], 1)
+        self.assertLessEqual(run.summary["processes"], 1 + run.said("children"))
+        got = sum(e[5] == "alloc" and field(e, "size") == str(SIZE) for e in run.events)
+        self.assertLessEqual(got, run.said("blocks"))
+        self.assertGreaterEqual(got + run.summary["dropped"], run.said("blocks"))
+        self.assertEqual(run.summary["corrupt"], 0)
+
     def test_nothing_is_lost_by_quick_exit(self):
         run = Run("hostile", "exit", "10007", code=3)
         self.check_blocks(run)
@@ -261,6 +272,27 @@ class Shim(unittest.TestCase):
         self.assertEqual(results, [run.said("done"), -11])
         rest = self.told(run, "write")[1]
         self.assertEqual(self.pieces(rest), [(0, "x" * 10)])
+
+    def test_pointers_that_lead_nowhere_are_the_kernels_to_refuse(self):
+        victim = os.path.join(VICTIMS, "victim_pointers")
+        bare = subprocess.run([victim], stdout=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual(bare.returncode, 0)
+        run = Run("pointers")
+        self.assertEqual(run.stdout, bare.stdout)
+        for call in ("write(out, nowhere", "send(out, nowhere", "writev(out, &worse", "read(in, nowhere",
+                     "recv(in, nowhere", "recvmsg(in, (struct", "sendmsg(out, (struct",
+                     "sendmmsg(out, (struct", "recvmmsg(in, (struct", "poll((struct",
+                     "select(64", "epoll_ctl(epfd, EPOLL_CTL_ADD, in", "nanosleep", "accept(listener",
+                     "connect(client", "access(nowhere", "execve(nowhere"):
+            self.assertRegex(run.stdout, re.escape(call) + ".*: -1 Bad address")
+
+    def test_of_many_messages_those_that_were_taken_count(self):
+        run = Run("sockets", "many")
+        writes = self.told(run, "write")
+        self.assertEqual([int(field(e, "a")) for e in writes], [5, 6] + [1] * 1024)
+        self.assertEqual(self.pieces(writes[1]), [(0, "second")])
+        self.assertEqual(run.said("sent"), 2)
+        self.assertEqual(run.said("most"), 1024)
 
     def test_sendfile_counts_as_body(self):
         writes = self.told(Run("sockets", "sendfile"), "write")

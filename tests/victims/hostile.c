@@ -177,6 +177,40 @@ static void signals(long count)
 	say("marks", marks);
 }
 
+static _Atomic long children;
+
+static void on_alarm_fork(int signal_number)
+{
+	int saved = errno;
+	pid_t child = fork();
+
+	(void)signal_number;
+	if (child == 0) {
+		blocks(10);
+		_exit(0);
+	}
+	children += child > 0;
+	errno = saved;
+}
+
+/* fork wherever a signal finds the program: also within malloc and its hook. */
+static void handler_forks(long count)
+{
+	struct sigaction action = {.sa_handler = on_alarm_fork};
+	long made = 0;
+
+	sigaction(SIGALRM, &action, NULL);
+	while (children < count) {
+		long before = children;
+		setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 50}}, NULL);
+		for (; children == before; made += 10)
+			blocks(10);
+		wait_all();
+	}
+	say("blocks", made + 10 * children);
+	say("children", children);
+}
+
 static void limited(int what, rlim_t bytes)
 {
 	struct rlimit limit = {bytes, bytes};
@@ -218,6 +252,8 @@ int main(int argc, char **argv)
 		chain(n);
 	} else if (strcmp(mode, "signals") == 0) {
 		signals(n);
+	} else if (strcmp(mode, "handler-forks") == 0) {
+		handler_forks(n);
 	} else if (strcmp(mode, "exit") == 0) {
 		say("blocks", n);
 		blocks(n);

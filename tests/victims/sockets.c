@@ -78,6 +78,22 @@ int main(int argc, char **argv)
 		must(done > 0 && done < (ssize_t)sizeof(big));
 		must(write(pair[0], big + done, 10) == -1 && errno == EAGAIN);
 		printf("done %zd\n", done);
+	} else if (strcmp(mode, "many") == 0) {
+		/* Two of three messages can be read; of 2000 the kernel takes 1024. */
+		static struct mmsghdr lots[2000];
+		static char text[] = "firstsecond";
+		int datagrams[2], room = 8 << 20;
+		struct iovec part[3] = {{text, 5}, {text + 5, 6}, {NULL, 7}}, x = {text, 1};
+		struct mmsghdr three[3] = {0};
+		must(socketpair(AF_UNIX, SOCK_STREAM, 0, datagrams) == 0);
+		must(setsockopt(datagrams[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)) == 0);
+		for (int i = 0; i < 3; i++)
+			three[i].msg_hdr =
+				(struct msghdr){.msg_iov = &part[i], .msg_iovlen = 1};
+		printf("sent %d\n", sendmmsg(datagrams[0], three, 3, MSG_DONTWAIT));
+		for (int i = 0; i < 2000; i++)
+			lots[i].msg_hdr = (struct msghdr){.msg_iov = &x, .msg_iovlen = 1};
+		printf("most %d\n", sendmmsg(datagrams[0], lots, 2000, MSG_DONTWAIT));
 	} else if (strcmp(mode, "sendfile") == 0) {
 		char path[] = "/tmp/pail-victim-XXXXXX";
 		int file = mkstemp(path);
