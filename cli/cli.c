@@ -53,6 +53,7 @@ static const struct {
 } folders[] = {
 	{"libexec/", PAIL_INSTALL_LIBEXECDIR "/"},
 	{"lib/", PAIL_INSTALL_LIBDIR "/"},
+	{"share/", PAIL_INSTALL_DATADIR "/"},
 };
 
 /* Whether prefix/folder + name exists; a folder may be absolute. */

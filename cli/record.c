@@ -4,6 +4,7 @@
 
 #include "base/table.h"
 #include "base/units.h"
+#include "cli/adapter.h"
 #include "cli/groups.h"
 #include "libtrace/collect.h"
 #include "libtrace/doctor.h"
@@ -36,13 +37,15 @@ enum key {
 	KEY_STACK_ROOM,
 	KEY_STACK_DEPTH,
 	KEY_HANDOFF,
-	KEY_KEEP_RAW
+	KEY_KEEP_RAW,
+	KEY_ADAPTER
 };
 
 struct words {
 	struct collect_options collect;
 	uint64_t for_ns;
 	bool cure;
+	bool adapter[ADAPTERS];
 	char **command;
 };
 
@@ -84,6 +87,9 @@ static const struct argp_option options[] = {
 	{"ring", KEY_RING, "SIZE", 0, "shared memory between program and recorder (64M)", 0},
 	{"cure", KEY_CURE, NULL, 0,
 	 "set what pail doctor advises where that is an environment variable, and say so", 0},
+	{"adapter", KEY_ADAPTER, "python|node", 0,
+	 "load the adapter that marks for which connection such code runs; may be given twice",
+	 0},
 	{0}};
 
 static int choose(struct argp_state *state, const char *option, const char *text,
@@ -160,6 +166,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		break;
 	case KEY_CURE: w->cure = true; break;
 	case KEY_KEEP_RAW: w->collect.keep_raw = true; break;
+	case KEY_ADAPTER:
+		w->adapter[choose(state, "adapter", text, adapter_names)] = true;
+		break;
 	case ARGP_KEY_ARGS: w->command = state->argv + state->next; break;
 	case ARGP_KEY_NO_ARGS: argp_error(state, "wants a program to run, after --"); break;
 	default: return ARGP_ERR_UNKNOWN;
@@ -532,6 +541,15 @@ static int look_before(const char *argv0, const struct words *w, const char *lib
 	return rc;
 }
 
+static int apply_adapters(const char *argv0, const struct words *w, struct err *err)
+{
+	int rc = 0;
+	for (int i = 0; rc == 0 && i < ADAPTERS; i++)
+		if (w->adapter[i])
+			rc = adapter_apply((enum adapter)i, argv0, w->command, err);
+	return rc;
+}
+
 static void join_command(struct buf *out, char **command)
 {
 	for (int i = 0; command[i]; i++)
@@ -560,6 +578,7 @@ int cmd_record(int argc, char **argv)
 	if (cli_argp_parse(&argp, argc, argv, ARGP_IN_ORDER, &w) != 0)
 		return EXIT_USAGE;
 	if (find_library(library, sizeof(library), &err) != 0 ||
+	    apply_adapters(argv[0], &w, &err) != 0 ||
 	    look_before(argv[0], &w, library, path, sizeof(path), &err) != 0)
 		return cli_fail(argv[0], &err);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);

@@ -22,3 +22,5 @@ install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DOCDIR} PATTERN "*.so" EX
 # Marks for interpreters, to be loaded by them (docs/attribution.md).
 install(DIRECTORY adapters DESTINATION ${CMAKE_INSTALL_DATADIR}/pail FILES_MATCHING
 	PATTERN "*.py" PATTERN "*.js")
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/share/pail)
+file(CREATE_LINK ${PROJECT_SOURCE_DIR}/adapters ${PROJECT_BINARY_DIR}/share/pail/adapters SYMBOLIC)

@@ -67,7 +67,8 @@ size_t memory_prefix(const void *p, size_t bytes)
 		return 0;
 	if (bytes > ~at)
 		bytes = ~at;
-	for (uintptr_t next = at; next - at < bytes; next = (next & ~(uintptr_t)(PAGE - 1)) + PAGE)
+	for (uintptr_t next = at; next - at < bytes;
+	     next = (next & ~(uintptr_t)(PAGE - 1)) + PAGE)
 		if (!memory_word(next))
 			return next - at;
 	return bytes;

@@ -85,6 +85,25 @@ class Record(unittest.TestCase):
 
     # -- what cannot be recorded
 
+    def test_adapters_are_set_in_front_of_what_is_there(self):
+        show = "import os; print(os.environ['PYTHONPATH'], os.environ['NODE_OPTIONS'])"
+        done = self.record(sys.executable, "-c", show, options=["--adapter", "python", "--adapter=node"],
+                           env={**os.environ, "PYTHONPATH": "/a", "NODE_OPTIONS": "--no-warnings"})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        path, options = done.stdout.strip().split(" ", 1)
+        adapter, rest = path.split(":")
+        self.assertEqual(rest, "/a")
+        self.assertTrue(os.path.exists(adapter + "/sitecustomize.py"))
+        self.assertRegex(options, r'^--require "/.*/mark\.js" --no-warnings$')
+        self.assertIn("PYTHONPATH=" + path, done.stderr)
+        self.assertIn("NODE_OPTIONS=" + options, done.stderr)
+
+    def test_a_python_that_would_not_load_the_adapter_is_refused(self):
+        for words in (["-I", "-c", "1"], ["-sE", "x.py"]):
+            done = self.record(sys.executable, *words, options=["--adapter", "python"])
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertIn(f"with {words[0]} Python loads no sitecustomize", done.stderr)
+
     def test_a_program_that_is_not_there(self):
         self.refused("no such program in PATH", "no-such-program-at-all")
         self.refused("No such file", "./nowhere")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Whose an allocation is, end to end, in servers of every build.
 
-    test_truth.py PAIL TRACE_OPS ADAPTERS VICTIM NAME
+    test_truth.py PAIL TRACE_OPS VICTIM NAME
 
 Each request K allocates blocks of a size that only it has, before and between
 its waits, while 16 connections are served at once. Every one of them must be
@@ -20,8 +20,8 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import servers  # noqa: E402  pylint: disable=wrong-import-position
 
-TRACE_OPS, ADAPTERS, VICTIM = map(os.path.abspath, sys.argv[2:5])
-NAME = sys.argv[5]
+TRACE_OPS, VICTIM = map(os.path.abspath, sys.argv[2:4])
+NAME = sys.argv[4]
 # Models of tests/victims/models.c, and what they must be recorded with.
 MODELS = {"thread": [], "fork": [], "epoll": [], "deferred": [], "writes": [], "frees": ["--handoff=condvar"],
           "silent": ["--handoff=condvar"], "marked": [], "followed": []}
@@ -164,17 +164,14 @@ def check(r, hows):
 def main():
     folder = tempfile.mkdtemp(prefix=f"pail-{NAME}-")
     port = servers.free_port()
-    env, hows = {"PYTHONMALLOC": "malloc"}, ["work"]
+    env, hows, options = {"PYTHONMALLOC": "malloc"}, ["work"], MODELS.get(NAME, [])
     marked = not NAME.startswith("bare-")
     name = NAME.removeprefix("bare-")
-    if marked:
-        env["PYTHONPATH"] = os.path.join(ADAPTERS, "python")
     path = os.path.join(folder, "app")
+    if name not in MODELS and marked:
+        options = ["--adapter", "node" if name == "node" else "python"]
     if name == "node":
-        command = [servers.need("node"), "--require", os.path.join(ADAPTERS, "node", "mark.js"),
-                   path, str(port)]
-        if not marked:
-            del command[1:3]
+        command = [servers.need("node"), path, str(port)]
     elif name in MODELS:
         command, env, marked = [VICTIM, name, str(port)], {}, True
     else:
@@ -185,8 +182,7 @@ def main():
     with open(path, "w", encoding="ascii") as f:
         f.write({"asyncio": ASYNCIO, "aiohttp": AIOHTTP, "node": NODE}.get(name, ""))
     try:
-        with servers.Recording(folder, command, port, env=env,
-                               options=MODELS.get(name, [])) as r:
+        with servers.Recording(folder, command, port, env=env, options=options) as r:
             for how in hows:
                 send(port, how)
         asked, right, wrong = check(r, hows)

@@ -30,10 +30,10 @@ static char *nowhere; /* nothing is there */
 static char *edge;    /* EDGE bytes are there, then nothing */
 static int out, in;   /* a pair of sockets */
 
-#define SAY(call)                                                                    \
-	do {                                                                         \
-		errno = 0;                                                           \
-		long result_ = (long)(call);                                         \
+#define SAY(call)                                                                           \
+	do {                                                                                \
+		errno = 0;                                                                  \
+		long result_ = (long)(call);                                                \
 		printf("%s: %ld %s\n", #call, result_, result_ < 0 ? strerror(errno) : ""); \
 	} while (0)
 
