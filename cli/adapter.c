@@ -43,8 +43,7 @@ static int python_value(const char *piece, struct buf *value, struct err *err)
 			       "the adapter's folder \"%s\" has a colon in its name, which"
 			       " PYTHONPATH cannot hold",
 			       piece);
-	buf_printf(value, "%s%s%s", piece, before && *before ? ":" : "",
-		   before ? before : "");
+	buf_printf(value, "%s%s%s", piece, before && *before ? ":" : "", before ? before : "");
 	return 0;
 }
 
