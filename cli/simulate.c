@@ -8,9 +8,6 @@
 #include "cli/traffic.h"
 
 #include "base/conf.h"
-#include "base/json.h"
-#include "base/table.h"
-#include "base/units.h"
 #include "simulator/sim.h"
 
 #include <argp.h>
@@ -58,8 +55,8 @@ static const struct argp_option argp_options[] = {
 	{"shard", KEY_SHARD, "I/N", 0,
 	 "only the I-th of N parts of the sweep, written as pail combine reads it", 0},
 	{"stream", KEY_STREAM, NULL, 0,
-	 "for traces larger than memory: the same counts in bounded memory, without "
-	 "intervals; needs --size and --count",
+	 "for traces larger than memory: the same numbers in bounded memory; needs --size "
+	 "and --count",
 	 0},
 	{"by-route", KEY_BY_ROUTE, NULL, 0, "also the outcome of each route", 0},
 	{"json", KEY_JSON, NULL, 0, "one JSON document", 0},
@@ -394,6 +391,7 @@ static int simulate(const struct options *o, const struct sim_trace *trace,
 static void sweep_make(const struct options *o, const struct traffic *traffic,
 		       struct sweep *sweep)
 {
+	struct sim_load load = sim_trace_load(&traffic->view);
 	*sweep = (struct sweep){
 		.load = o->sim.traffic.load,
 		.confidence = o->sim.confidence,
@@ -402,77 +400,27 @@ static void sweep_make(const struct options *o, const struct traffic *traffic,
 		.requests = traffic->columns.count,
 		.span_ns = (uint64_t)traffic->columns.span_ns,
 		.route_names = (const char *const *)traffic->columns.route,
-		.route_count = traffic->columns.route_count,
+		.route_count = o->by_route ? traffic->columns.route_count : 0,
+		.view_requests = traffic->view.count,
+		.view_span_ns = load.span_ns,
+		.offered = load.offered,
 	};
 	snprintf(sweep->sha256, sizeof(sweep->sha256), "%s", traffic->columns.sha256);
 	snprintf(sweep->policy, sizeof(sweep->policy), "%s",
 		 arena_policy_name(o->sim.traffic.policy));
 }
 
-static void write_routes(const struct traffic *traffic, const struct result *result,
-			 struct buf *out)
-{
-	static const char *const heads[] = {">size",    ">count", "route",
-					    ">offered", ">500",   ">503"};
-	struct table *table = table_new(6, heads);
-	if (!table) {
-		out->failed = true;
-		return;
-	}
-	for (size_t i = 0; i < result->count; i++) {
-		const struct sweep_candidate *c = &result->candidate[i];
-		for (size_t r = 0; r < result->route_count; r++) {
-			char size[UNITS_TEXT_MAX];
-			if (c->route[r].offered == 0)
-				continue;
-			table_cell(table, "%s", units_format_size(c->size, size));
-			table_cell(table, "%" PRIu64, c->count);
-			table_cell(table, "%s", traffic_route(traffic, (uint32_t)r));
-			table_cell(table, "%" PRIu64, c->route[r].offered);
-			table_cell(table, "%" PRIu64, c->route[r].rejected_500);
-			table_cell(table, "%" PRIu64, c->route[r].rejected_503);
-		}
-	}
-	buf_append_str(out, "\n");
-	table_write(table, out, table_width_of(STDOUT_FILENO));
-	table_free(table);
-}
-
-static void write_table(const struct options *o, const struct traffic *traffic,
+static void sweep_write(const struct options *o, const struct sweep *sweep,
 			const struct result *result, struct buf *out)
 {
-	static const char *const heads[] = {">size",     ">count",   ">bound",
-					    ">500",      ">503",     ">rate",
-					    ">at least", ">at most", ">wait p99"};
-	struct sim_load load = sim_trace_load(&traffic->view);
-	char text[UNITS_TEXT_MAX];
-	buf_printf(out, "%zu requests over %s, offered load %.2f buckets", traffic->view.count,
-		   units_format_time((uint64_t)load.span_ns, text), load.offered);
-	if (o->sim.traffic.load != 1)
-		buf_printf(out, " (%g times the recorded)", o->sim.traffic.load);
-	buf_printf(out, "; rates with %g %% intervals\n", 100 * o->sim.confidence);
-	struct table *table = table_new(9, heads);
-	if (!table) {
-		out->failed = true;
-		return;
-	}
-	for (size_t i = 0; i < result->count; i++) {
-		const struct sweep_candidate *c = &result->candidate[i];
-		table_cell(table, "%s", units_format_size(c->size, text));
-		table_cell(table, "%" PRIu64, c->count);
-		table_cell(table, "%s", units_format_size(c->bound_bytes, text));
-		table_cell(table, "%" PRIu64, c->outcome.rejected_500);
-		table_cell(table, "%" PRIu64, c->outcome.rejected_503);
-		table_cell(table, "%.3g", c->rate.rate);
-		table_cell(table, "%.3g", c->rate.low);
-		table_cell(table, "%.3g", c->rate.high);
-		table_cell(table, "%s",
-			   o->sim.queue ? units_format_time(c->wait_ns_p99, text) : "-");
-	}
-	table_write(table, out, table_width_of(STDOUT_FILENO));
-	table_free(table);
-	if (o->by_route)
-		write_routes(traffic, result, out);
+	if (o->shard.of)
+		part_write(sweep, &o->shard, result->candidate, result->count, out);
+	else if (o->format == FORMAT_JSON)
+		sweep_json(sweep, result->candidate, result->count, out);
+	else if (o->format == FORMAT_CSV)
+		sweep_csv(sweep, result->candidate, result->count, out);
+	else
+		sweep_table(sweep, result->candidate, result->count, out);
 }
 
 /* ---- in bounded memory ---------------------------------------------------------- */
@@ -497,8 +445,6 @@ static int stream_check(const struct options *o, struct err *err)
 		without = "--oversize early";
 	else if (o->plan)
 		without = "--plan";
-	else if (o->sim.confidence_given)
-		without = "--confidence";
 	if (without)
 		return err_usage(err,
 				 "--stream can't do %s: that needs the whole trace in memory",
@@ -506,115 +452,44 @@ static int stream_check(const struct options *o, struct err *err)
 	return 0;
 }
 
-static void stream_table(const struct options *o, const struct stream *stream,
-			 const struct question *q, const struct plan *base, struct buf *out)
-{
-	static const char *const heads[] = {">size", ">count", ">bound",
-					    ">500",  ">503",   ">rate"};
-	char text[UNITS_TEXT_MAX];
-	buf_printf(out,
-		   "%" PRIu64 " requests over %s, offered load %.2f buckets; streamed, so "
-		   "without intervals\n",
-		   stream->grid.requests, units_format_time(stream->span_ns, text),
-		   stream->offered);
-	struct table *table = table_new(6, heads);
-	if (!table) {
-		out->failed = true;
-		return;
-	}
-	for (size_t s = 0; s < q->size_count; s++) {
-		for (size_t c = 0; c < q->count_count; c++) {
-			struct grid_outcome r = grid_at(&stream->grid, c, s);
-			uint64_t bound = bound_of(base, q->sizes[s], q->counts[c], o);
-			table_cell(table, "%s", units_format_size(q->sizes[s], text));
-			table_cell(table, "%" PRIu32, q->counts[c]);
-			table_cell(table, "%s", units_format_size(bound, text));
-			table_cell(table, "%" PRIu64, r.rejected_500);
-			table_cell(table, "%" PRIu64, r.rejected_503);
-			table_cell(table, "%.3g",
-				   (double)(r.rejected_500 + r.rejected_503) /
-					   (double)r.offered);
-		}
-	}
-	table_write(table, out, table_width_of(STDOUT_FILENO));
-	table_free(table);
-}
-
-static void stream_json(const struct options *o, const struct stream *stream,
-			const struct question *q, const struct plan *base, struct buf *out)
-{
-	struct json json;
-	json_init(&json, out);
-	json_object_begin(&json);
-	json_pair_text(&json, "schema", "pail.simulate.stream/1");
-	json_key(&json, "trace");
-	json_object_begin(&json);
-	json_pair_u64(&json, "requests", stream->grid.requests);
-	json_pair_u64(&json, "span_ns", stream->span_ns);
-	json_object_end(&json);
-	json_pair_text(&json, "policy", arena_policy_name(o->sim.traffic.policy));
-	json_key(&json, "candidates");
-	json_array_begin(&json);
-	for (size_t s = 0; s < q->size_count; s++) {
-		for (size_t c = 0; c < q->count_count; c++) {
-			struct grid_outcome r = grid_at(&stream->grid, c, s);
-			json_object_begin(&json);
-			json_pair_u64(&json, "size", q->sizes[s]);
-			json_pair_u64(&json, "count", q->counts[c]);
-			json_pair_u64(&json, "bound_bytes",
-				      bound_of(base, q->sizes[s], q->counts[c], o));
-			json_pair_u64(&json, "offered", r.offered);
-			json_pair_u64(&json, "rejected_500", r.rejected_500);
-			json_pair_u64(&json, "rejected_503", r.rejected_503);
-			json_pair_double(&json, "rejection_rate",
-					 (double)(r.rejected_500 + r.rejected_503) /
-						 (double)r.offered);
-			json_object_end(&json);
-		}
-	}
-	json_array_end(&json);
-	json_object_end(&json);
-	buf_append_str(out, "\n");
-}
-
-static void stream_csv(const struct options *o, const struct stream *stream,
-		       const struct question *q, const struct plan *base, struct buf *out)
-{
-	buf_append_str(out, "size,count,bound_bytes,offered,rejected_500,rejected_503\n");
-	for (size_t s = 0; s < q->size_count; s++) {
-		for (size_t c = 0; c < q->count_count; c++) {
-			struct grid_outcome r = grid_at(&stream->grid, c, s);
-			buf_printf(out,
-				   "%" PRIu64 ",%" PRIu32 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
-				   ",%" PRIu64 "\n",
-				   q->sizes[s], q->counts[c],
-				   bound_of(base, q->sizes[s], q->counts[c], o), r.offered,
-				   r.rejected_500, r.rejected_503);
-		}
-	}
-}
-
 static int answer_stream(const struct options *o, const struct plan *base, struct buf *out,
 			 struct err *err)
 {
 	struct question q = {0};
 	struct stream stream = {0};
+	struct result result = {0};
 	int status = stream_check(o, err);
 	if (status == 0)
 		status = question_make(o, NULL, &q, err);
-	if (status == 0) {
-		const struct grid_ask ask = {.sizes = q.sizes,
-					     .size_count = q.size_count,
-					     .counts = q.counts,
-					     .count_count = q.count_count};
+	struct grid_ask ask = {.sizes = q.sizes,
+			       .size_count = q.size_count,
+			       .counts = q.counts,
+			       .count_count = q.count_count,
+			       .batches = GRID_BATCHES};
+	if (status == 0)
 		status = stream_run(&o->sim.traffic, &ask, &stream, err);
+	if (status == 0) {
+		result.candidate =
+			calloc(q.size_count * q.count_count, sizeof(*result.candidate));
+		status = result.candidate ? grid_part(o, NULL, &ask, &stream.grid,
+						      &stream.evidence, base, &result, err)
+					  : err_set(err, "out of memory");
 	}
-	if (status == 0 && o->format == FORMAT_JSON)
-		stream_json(o, &stream, &q, base, out);
-	else if (status == 0 && o->format == FORMAT_CSV)
-		stream_csv(o, &stream, &q, base, out);
-	else if (status == 0)
-		stream_table(o, &stream, &q, base, out);
+	struct sweep sweep = {
+		.streamed = true,
+		.load = 1,
+		.confidence = o->sim.confidence,
+		.requests = stream.requests,
+		.span_ns = (uint64_t)stream.load.span_ns,
+		.offered = stream.load.offered,
+		.view_requests = stream.requests,
+		.view_span_ns = stream.load.span_ns,
+	};
+	snprintf(sweep.policy, sizeof(sweep.policy), "%s",
+		 arena_policy_name(o->sim.traffic.policy));
+	if (status == 0)
+		sweep_write(o, &sweep, &result, out);
+	result_release(&result);
 	stream_release(&stream);
 	question_release(&q);
 	return status;
@@ -675,14 +550,8 @@ static int answer(struct options *o, struct buf *out, struct err *err)
 			status = simulate(o, &traffic.view, &question, base, &result, err);
 		struct sweep sweep;
 		sweep_make(o, &traffic, &sweep);
-		if (status == 0 && o->shard.of)
-			part_write(&sweep, &o->shard, result.candidate, result.count, out);
-		else if (status == 0 && o->format == FORMAT_JSON)
-			sweep_json(&sweep, result.candidate, result.count, out);
-		else if (status == 0 && o->format == FORMAT_CSV)
-			sweep_csv(&sweep, result.candidate, result.count, out);
-		else if (status == 0)
-			write_table(o, &traffic, &result, out);
+		if (status == 0)
+			sweep_write(o, &sweep, &result, out);
 		result_release(&result);
 		question_release(&question);
 		traffic_close(&traffic);

@@ -2,111 +2,145 @@
 #include "cli/stream.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-enum { PART = 65536 };
-
-struct part {
-	int64_t arrival_ns[PART], service_ns[PART];
-	uint64_t need_bytes[PART];
-	size_t count;
+/* One reading of the trace. */
+struct reader {
+	const struct traffic_ask *from;
+	struct trace_stream *rows;
+	uint64_t need_bytes[TRACE_PART_MAX]; /* with headroom */
+	uint32_t slot[TRACE_PART_MAX];
+	struct sim_trace part;
 };
 
-/* Sums over all parts. */
-struct sums {
-	int64_t first_ns, last_ns;
-	unsigned __int128 service_ns;
-	size_t requests;
-};
-
-static int part_put(struct part *part, const struct trace_request *r,
-		    const struct traffic_ask *from, struct sums *sums, struct err *err)
+static int reader_open(struct reader *reader, const struct traffic_ask *from,
+		       struct trace *trace, struct err *err)
 {
-	int64_t need = from->policy == ARENA_BUMP ? r->need_bump_bytes : r->need_reuse_bytes;
-	int64_t service;
-	if (__builtin_sub_overflow(r->end_ns, r->start_ns, &service) || service < 0 ||
-	    need < 0 || r->start_ns < 0)
-		return err_set(err, "'%s': request %lld ends before it begins, or is negative",
-			       from->path, (long long)r->id);
-	size_t at = part->count++;
-	part->arrival_ns[at] = r->start_ns;
-	part->service_ns[at] = service;
-	if (__builtin_add_overflow((uint64_t)need, from->headroom_bytes, &part->need_bytes[at]))
-		return err_usage(err, "--headroom: too large");
-	if (sums->requests++ == 0)
-		sums->first_ns = r->start_ns;
-	sums->last_ns = r->end_ns > sums->last_ns ? r->end_ns : sums->last_ns;
-	sums->service_ns += (uint64_t)service;
+	reader->from = from;
+	return trace_stream_open(trace, from->policy, &reader->rows, err);
+}
+
+/* 1 and a part, 0 at the end, -1 error. */
+static int reader_next(struct reader *reader, struct err *err)
+{
+	struct trace_part part;
+	int more = trace_stream_next(reader->rows, &part, err);
+	if (more != 1)
+		return more;
+	for (size_t i = 0; i < part.count; i++) {
+		if (__builtin_add_overflow(part.need_bytes[i], reader->from->headroom_bytes,
+					   &reader->need_bytes[i]))
+			return err_usage(err, "--headroom: too large");
+	}
+	reader->part = (struct sim_trace){
+		.count = part.count,
+		.arrival_ns = part.arrival_ns,
+		.service_ns = part.service_ns,
+		.need_bytes = reader->need_bytes,
+		.route_count = 1,
+	};
+	return 1;
+}
+
+/* As sim_trace_load() of the whole. */
+static int sums_read(struct reader *reader, struct stream *stream, struct err *err)
+{
+	unsigned __int128 service = 0;
+	uint64_t first = 0, last = 0;
+	int more;
+	while ((more = reader_next(reader, err)) == 1) {
+		const struct sim_trace *part = &reader->part;
+		if (sim_trace_check(part, err) < 0)
+			return err_prefix(err, "'%s'", reader->from->path);
+		if (stream->requests == 0)
+			first = (uint64_t)part->arrival_ns[0];
+		stream->requests += part->count;
+		for (size_t i = 0; i < part->count; i++) {
+			uint64_t s = (uint64_t)part->service_ns[i];
+			uint64_t gone = (uint64_t)part->arrival_ns[i] + s;
+			service += s;
+			last = gone > last ? gone : last;
+			if (part->need_bytes[i] > stream->load.need_max_bytes)
+				stream->load.need_max_bytes = part->need_bytes[i];
+			if (s > stream->load.service_max_ns)
+				stream->load.service_max_ns = s;
+		}
+	}
+	if (more < 0)
+		return -1;
+	if (stream->requests == 0)
+		return err_set(err, "'%s' holds no requests", reader->from->path);
+	stream->load.span_ns = (double)(last - first);
+	stream->load.service_mean_ns = (double)service / (double)stream->requests;
+	if (last > first)
+		stream->load.offered = (double)service / stream->load.span_ns;
 	return 0;
 }
 
-static int part_play(struct part *part, struct grid_stream *stream, struct err *err)
+static int parts_play(struct reader *reader, struct grid_stream *grid,
+		      struct evidence_stream *evidence, struct err *err)
 {
-	const struct sim_trace view = {
-		.count = part->count,
-		.arrival_ns = part->arrival_ns,
-		.service_ns = part->service_ns,
-		.need_bytes = part->need_bytes,
-		.route_count = 1,
-	};
-	part->count = 0;
-	return grid_stream_add(stream, &view, err);
+	int more;
+	while ((more = reader_next(reader, err)) == 1) {
+		if (grid_stream_add_slots(grid, &reader->part, reader->slot, err) < 0)
+			return err_prefix(err, "'%s'", reader->from->path);
+		evidence_stream_add(evidence, &reader->part, reader->slot);
+	}
+	return more;
 }
 
-static int requests_play(struct trace *trace, const struct traffic_ask *from,
-			 struct grid_stream *stream, struct sums *sums, struct err *err)
+static int stream_play(struct reader *reader, const struct grid_ask *ask, struct stream *stream,
+		       struct err *err)
 {
-	struct trace_cursor *cursor;
-	struct part *part = malloc(sizeof(*part));
-	if (!part)
-		return err_set(err, "out of memory");
-	part->count = 0;
-	if (trace_requests(trace, &cursor, err) < 0) {
-		free(part);
+	struct grid_stream *grid;
+	struct evidence_stream *evidence;
+	if (grid_stream_open(ask, &grid, err) < 0)
+		return -1;
+	if (evidence_stream_open(ask, &stream->load, stream->requests, &evidence, err) < 0) {
+		grid_stream_close(grid, NULL, err);
 		return -1;
 	}
-	struct trace_request request;
-	int more, status = 0;
-	while (status == 0 && (more = trace_next(cursor, &request, err)) != 0) {
-		status = more < 0 ? -1 : part_put(part, &request, from, sums, err);
-		if (status == 0 && part->count == PART)
-			status = part_play(part, stream, err);
+	int status = parts_play(reader, grid, evidence, err);
+	evidence_stream_close(evidence, status == 0 ? &stream->evidence : NULL);
+	if (status < 0) {
+		grid_stream_close(grid, NULL, err);
+		return -1;
 	}
-	if (status == 0)
-		status = part_play(part, stream, err);
-	trace_cursor_close(cursor);
-	free(part);
-	return status;
+	return grid_stream_close(grid, &stream->grid, err);
 }
 
-int stream_run(const struct traffic_ask *from, const struct grid_ask *ask,
-	       struct stream *stream, struct err *err)
+int stream_run(const struct traffic_ask *from, struct grid_ask *ask, struct stream *stream,
+	       struct err *err)
 {
 	*stream = (struct stream){0};
 	struct trace *trace;
-	struct grid_stream *pass;
-	if (trace_open(from->path, &trace, err) < 0)
-		return -1;
-	if (grid_stream_open(ask, &pass, err) < 0) {
-		trace_close(trace);
+	struct reader *reader = calloc(1, sizeof(*reader));
+	if (!reader)
+		return err_set(err, "out of memory");
+	if (trace_open(from->path, &trace, err) < 0) {
+		free(reader);
 		return -1;
 	}
-	struct sums sums = {0};
-	int status = requests_play(trace, from, pass, &sums, err);
-	if (status == 0 && sums.requests == 0)
-		status = err_set(err, "'%s' holds no requests", from->path);
-	if (status == 0) {
-		status = grid_stream_close(pass, &stream->grid, err);
-		stream->span_ns = (uint64_t)(sums.last_ns - sums.first_ns);
-		if (stream->span_ns > 0)
-			stream->offered = (double)sums.service_ns / (double)stream->span_ns;
-	} else {
-		grid_stream_close(pass, NULL, err);
-	}
+	int status = reader_open(reader, from, trace, err);
+	if (status == 0)
+		status = sums_read(reader, stream, err);
+	trace_stream_close(reader->rows);
+	reader->rows = NULL;
+	ask->stream_requests = stream->requests;
+	if (status == 0)
+		status = reader_open(reader, from, trace, err);
+	if (status == 0)
+		status = stream_play(reader, ask, stream, err);
+	trace_stream_close(reader->rows);
 	trace_close(trace);
+	free(reader);
+	if (status < 0)
+		stream_release(stream);
 	return status;
 }
 
 void stream_release(struct stream *stream)
 {
 	grid_release(&stream->grid);
+	evidence_release(&stream->evidence);
 }

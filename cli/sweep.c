@@ -3,12 +3,15 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/table.h"
+#include "base/units.h"
 #include "base/units.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PART_BYTES_MAX = 256 << 20, SHARDS_MAX = 100000 };
 
@@ -161,18 +164,86 @@ static void routes_json(const struct sweep *s, const struct sweep_candidate *c,
 	json_array_end(json);
 }
 
+static void table_routes(const struct sweep *s, const struct sweep_candidate *candidates,
+			 size_t count, struct buf *out)
+{
+	static const char *const heads[] = {">size",    ">count", "route",
+					    ">offered", ">500",   ">503"};
+	struct table *table = table_new(6, heads);
+	if (!table) {
+		out->failed = true;
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		const struct sweep_candidate *c = &candidates[i];
+		for (size_t r = 0; c->route && r < s->route_count; r++) {
+			char size[UNITS_TEXT_MAX];
+			if (c->route[r].offered == 0)
+				continue;
+			table_cell(table, "%s", units_format_size(c->size, size));
+			table_cell(table, "%" PRIu64, c->count);
+			table_cell(table, "%s", s->route_names[r]);
+			table_cell(table, "%" PRIu64, c->route[r].offered);
+			table_cell(table, "%" PRIu64, c->route[r].rejected_500);
+			table_cell(table, "%" PRIu64, c->route[r].rejected_503);
+		}
+	}
+	buf_append_str(out, "\n");
+	table_write(table, out, table_width_of(STDOUT_FILENO));
+	table_free(table);
+}
+
+void sweep_table(const struct sweep *s, const struct sweep_candidate *candidates, size_t count,
+		 struct buf *out)
+{
+	static const char *const heads[] = {">size",     ">count",   ">bound",
+					    ">500",      ">503",     ">rate",
+					    ">at least", ">at most", ">wait p99"};
+	char text[UNITS_TEXT_MAX];
+	buf_printf(out, "%" PRIu64 " requests over %s, offered load %.2f buckets",
+		   s->view_requests, units_format_time((uint64_t)s->view_span_ns, text),
+		   s->offered);
+	if (s->load != 1)
+		buf_printf(out, " (%g times the recorded)", s->load);
+	buf_printf(out, "; rates with %g %% intervals\n", 100 * s->confidence);
+	struct table *table = table_new(9, heads);
+	if (!table) {
+		out->failed = true;
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		const struct sweep_candidate *c = &candidates[i];
+		table_cell(table, "%s", units_format_size(c->size, text));
+		table_cell(table, "%" PRIu64, c->count);
+		table_cell(table, "%s", units_format_size(c->bound_bytes, text));
+		table_cell(table, "%" PRIu64, c->outcome.rejected_500);
+		table_cell(table, "%" PRIu64, c->outcome.rejected_503);
+		table_cell(table, "%.3g", c->rate.rate);
+		table_cell(table, "%.3g", c->rate.low);
+		table_cell(table, "%.3g", c->rate.high);
+		table_cell(table, "%s",
+			   s->queue ? units_format_time(c->wait_ns_p99, text) : "-");
+	}
+	table_write(table, out, table_width_of(STDOUT_FILENO));
+	table_free(table);
+	if (s->route_count)
+		table_routes(s, candidates, count, out);
+}
+
 void sweep_json(const struct sweep *s, const struct sweep_candidate *candidates, size_t count,
 		struct buf *out)
 {
 	struct json json;
 	json_init(&json, out);
 	json_object_begin(&json);
-	json_pair_text(&json, "schema", "pail.simulate/1");
+	json_pair_text(&json, "schema",
+		       s->streamed ? "pail.simulate.stream/1" : "pail.simulate/1");
 	json_key(&json, "trace");
 	json_object_begin(&json);
 	json_pair_u64(&json, "requests", s->requests);
 	json_pair_u64(&json, "span_ns", s->span_ns);
-	json_pair_text(&json, "sha256", s->sha256);
+	if (!s->streamed)
+		json_pair_text(&json, "sha256", s->sha256);
 	json_object_end(&json);
 	json_pair_double(&json, "load", s->load);
 	json_pair_text(&json, "policy", s->policy);

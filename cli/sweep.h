@@ -27,6 +27,7 @@ struct sweep {
 	double load, confidence;
 	uint64_t queue, wait_ns, requests, span_ns;
 	/* not in parts: */
+	bool streamed; /* the trace was never whole: no hash of it, no load but 1 */
 	uint64_t view_requests;
 	double offered, view_span_ns;
 	const char *const *route_names;
@@ -56,6 +57,9 @@ void part_write(const struct sweep *sweep, const struct shard *shard,
 int part_read(const char *path, struct sweep *sweep, struct shard *shard,
 	      struct sweep_candidate **candidates, size_t *count, struct err *err);
 
+/* For people; outcomes by route below it, where there are any. */
+void sweep_table(const struct sweep *sweep, const struct sweep_candidate *candidates,
+		 size_t count, struct buf *out);
 void sweep_json(const struct sweep *sweep, const struct sweep_candidate *candidates,
 		size_t count, struct buf *out);
 void sweep_csv(const struct sweep *sweep, const struct sweep_candidate *candidates,

@@ -105,11 +105,12 @@ struct grid_ask {
 	size_t size_count;
 	const uint32_t *counts; /* ascending, distinct, 1..GRID_COUNTS_MAX */
 	size_t count_count;
-	unsigned threads;    /* 0 is 1 */
-	unsigned batches;    /* consecutive parts counted apart; 0 is 1 */
-	bool keep_slots;     /* fill grid.slot */
-	uint64_t early_size; /* not 0: a request that needs more frees its bucket early */
-	const char *kernel;  /* "portable", "avx2", "avx512"; NULL: the best */
+	unsigned threads;         /* 0 is 1 */
+	unsigned batches;         /* consecutive parts counted apart; 0 is 1 */
+	bool keep_slots;          /* fill grid.slot */
+	uint64_t early_size;      /* not 0: a request that needs more frees its bucket early */
+	uint64_t stream_requests; /* of a stream with batches: how many will come */
+	const char *kernel;       /* "portable", "avx2", "avx512"; NULL: the best */
 };
 
 struct grid_outcome {
@@ -146,12 +147,15 @@ struct grid_outcome grid_batch_at(const struct grid *grid, size_t batch, size_t 
 /*
  * The same pass for a trace that is too large for memory: parts are added in
  * order of time, each forgotten when it is done, on one thread. It keeps the
- * departures of the greatest count and the cells, whatever the length. batches
- * and keep_slots are not for streams: intervals need the whole.
+ * departures of the greatest count and the cells, whatever the length. Batches can be
+ * had when it is known how many requests will come (stream_requests).
  */
 struct grid_stream;
 int grid_stream_open(const struct grid_ask *ask, struct grid_stream **stream, struct err *err);
 int grid_stream_add(struct grid_stream *stream, const struct sim_trace *part, struct err *err);
+/* The same, and the slots of this part's requests, as in grid.slot. */
+int grid_stream_add_slots(struct grid_stream *stream, const struct sim_trace *part,
+			  uint32_t *slot, struct err *err);
 /* Fills the grid, unless it is NULL. Frees the stream in any case. */
 int grid_stream_close(struct grid_stream *stream, struct grid *grid, struct err *err);
 
@@ -207,6 +211,19 @@ int evidence_of_slots(struct evidence *evidence, const struct sim_trace *trace,
 int evidence_init(struct evidence *evidence, const struct sim_trace *trace,
 		  const struct grid *grid, const struct grid_ask *ask, struct err *err);
 void evidence_release(struct evidence *evidence);
+
+/*
+ * The same from parts of a trace with the slots of a grid_stream, in memory that
+ * depends on counts and sizes alone. `load` is of the whole trace (mean service and
+ * greatest need are looked at), so who streams reads the trace twice.
+ */
+struct evidence_stream;
+int evidence_stream_open(const struct grid_ask *ask, const struct sim_load *load,
+			 uint64_t requests, struct evidence_stream **stream, struct err *err);
+void evidence_stream_add(struct evidence_stream *stream, const struct sim_trace *part,
+			 const uint32_t *slot);
+/* Fills the evidence, unless it is NULL. Frees the stream in any case. */
+void evidence_stream_close(struct evidence_stream *stream, struct evidence *evidence);
 
 enum { INTERVAL_CLUSTERS_LEAST = 30 };
 

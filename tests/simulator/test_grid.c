@@ -37,9 +37,8 @@ static void compare(const struct sim_trace *trace, const uint64_t *sizes, size_t
 	for (size_t k = 0; k < sizeof(kernels) / sizeof(*kernels); k++) {
 		if (!slots_kernel_choose(kernels[k]))
 			continue;
-		struct grid_ask ask = {sizes,     size_count, counts, count_count,
-				       1,         7,          true,   early ? sizes[0] : 0,
-				       kernels[k]};
+		struct grid_ask ask = {sizes, size_count,           counts, count_count, 1, 7,
+				       true,  early ? sizes[0] : 0, 0,      kernels[k]};
 		struct grid grid;
 		struct err err;
 		assert_int_equal(grid_run(trace, &ask, &grid, &err), 0);
@@ -158,7 +157,8 @@ static void test_grid__many_slots_are_the_lowest_free_ones(void **state)
 		for (size_t k = 0; k < 3; k++) {
 			if (!slots_kernel_choose(kernels[k]))
 				continue;
-			struct grid_ask ask = {&size, 1, &width, 1, 1, 1, true, 0, kernels[k]};
+			struct grid_ask ask = {&size, 1,    &width, 1, 1,
+					       1,     true, 0,      0, kernels[k]};
 			struct grid grid;
 			assert_int_equal(grid_run(&columns.trace, &ask, &grid, &err), 0);
 			assert_memory_equal(grid.slot, want, n * sizeof(*want));
@@ -178,7 +178,7 @@ static void same_with_threads(struct sim_columns *columns, bool *repaired)
 	struct err err;
 	/* The reference: one segment, because a single thread of a short trace is
 	 * not cut; here that is had by playing it in pieces of a batch each. */
-	struct grid_ask ask = {sizes, 3, counts, 5, 1, 32, true, 0, "portable"};
+	struct grid_ask ask = {sizes, 3, counts, 5, 1, 32, true, 0, 0, "portable"};
 	assert_int_equal(grid_run(&columns->trace, &ask, &one, &err), 0);
 	for (unsigned threads = 2; threads <= 8; threads++) {
 		for (size_t k = 0; k < 3; k++) {
