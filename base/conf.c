@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILE_BYTES_MAX = 1 << 20, LINE_MAX_BYTES = 190, SECTIONS_MAX = 352, KEYS_MAX = 24 };
+enum { FILE_BYTES_MAX = 1 << 20, LINE_MAX_BYTES = 190, SECTIONS_MAX = 352, KEYS_MAX = 40 };
 
 /* -- the keys -------------------------------------------------------------- */
 
-enum value_kind { SIZE, TIME, COUNT, TEXT, YES_NO, POLICY, ISOLATION, CLASS_NAME };
+enum value_kind { SIZE, TIME, COUNT, TEXT, YES_NO, POLICY, ISOLATION, LOG_FORMAT, CLASS_NAME };
 
 struct key {
 	const char *name;
@@ -32,6 +32,7 @@ struct key {
 static const struct key server_keys[] = {
 	PLAN_KEY("listen", TEXT, listen),
 	PLAN_KEY("admin", TEXT, admin),
+	PLAN_KEY("admin_remote", YES_NO, admin_remote),
 	PLAN_KEY("threads", COUNT, threads),
 	PLAN_KEY("connections", COUNT, connections),
 	PLAN_KEY("rcvbuf", SIZE, rcvbuf_bytes),
@@ -313,6 +314,12 @@ static int parse_value(const struct key *key, struct str text, void *base, struc
 		if (str_equal(text, STR("pkeys")) || str_equal(text, STR("none")))
 			return 0;
 		return err_set(err, "'%.*s' is neither none nor pkeys", STR_ARG(text));
+	case LOG_FORMAT:
+		*(enum plan_log_format *)(void *)field =
+			str_equal(text, STR("common")) ? PLAN_LOG_COMMON : PLAN_LOG_JSON;
+		if (str_equal(text, STR("common")) || str_equal(text, STR("json")))
+			return 0;
+		return err_set(err, "'%.*s' is neither json nor common", STR_ARG(text));
 	case POLICY:
 		if (arena_policy_parse(text.bytes, (enum arena_policy *)(void *)field) == 0)
 			return 0;
@@ -352,7 +359,7 @@ static void set_on_oom(struct reader *reader, const char *name, const char *valu
 
 static void unknown_key(struct reader *reader, const struct key *keys, const char *name)
 {
-	char known[320] = "";
+	char known[448] = "";
 	for (size_t i = 0; keys[i].name; i++) {
 		size_t length = strlen(known);
 		snprintf(known + length, sizeof(known) - length, "%s%s", i ? ", " : "",
@@ -635,6 +642,10 @@ static const char *value_text(const struct key *key, const void *base,
 		return *(const enum plan_isolation *)(const void *)field == PLAN_ISOLATION_PKEYS
 			       ? "pkeys"
 			       : "none";
+	case LOG_FORMAT:
+		return *(const enum plan_log_format *)(const void *)field == PLAN_LOG_COMMON
+			       ? "common"
+			       : "json";
 	case POLICY: return arena_policy_name(*(const enum arena_policy *)(const void *)field);
 	case CLASS_NAME: break;
 	}

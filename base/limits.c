@@ -176,6 +176,10 @@ static void add_all(struct sum *sum, const struct plan *plan)
 	term = add(sum, plan->threads, LIMITS_THREAD_BYTES);
 	name_term(term, "worker threads", "%u x %s", plan->threads,
 		  exact(LIMITS_THREAD_BYTES, a));
+	if (plan->admin[0])
+		name_term(add(sum, 1, LIMITS_ADMIN_REGION_BYTES + LIMITS_ADMIN_KERNEL_BYTES),
+			  "admin address", "%d clients, their buffers and sockets, a thread",
+			  LIMITS_ADMIN_CLIENTS);
 	name_term(add(sum, 1, plan->image_bytes), "text, data and libraries", "allowance");
 	add_page_tables(sum, plan);
 	if (plan->overlap)
@@ -249,6 +253,19 @@ static bool address_is_possible(const char *address)
 	return !memchr(address, ':', host);
 }
 
+/* Of this machine alone: a loopback address, as it is written, or a unix socket. */
+static bool address_is_local(const char *address)
+{
+	static const char *const local[] = {"unix:", "localhost:", "[::1]:"};
+	if (strncmp(address, "127.", 4) == 0 && address[strspn(address, "0123456789.")] == ':')
+		return true;
+	for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++) {
+		if (strncmp(address, local[i], strlen(local[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
 #define REFUSE(section, key, ...) return refuse(place, section, key, err, __VA_ARGS__)
 
 enum range_kind { NUMBER, BYTES, PAGES };
@@ -290,6 +307,11 @@ static int check_server(const struct plan *plan, struct limits_place *place, str
 		       "'%s' is no address; give HOST:PORT, [IPV6]:PORT or "
 		       "unix:/PATH",
 		       plan->admin);
+	if (plan->admin[0] && !plan->admin_remote && !address_is_local(plan->admin))
+		REFUSE("server", "admin",
+		       "'%s' is no loopback address, and whoever can reach it reads all "
+		       "numbers; give 127.0.0.1:PORT, or admin_remote = yes",
+		       plan->admin);
 	const struct {
 		const char *key;
 		uint64_t value, low, high;
@@ -297,6 +319,7 @@ static int check_server(const struct plan *plan, struct limits_place *place, str
 	} range[] = {
 		{"threads", plan->threads, 1, LIMITS_THREADS_MAX, NUMBER},
 		{"connections", plan->connections, 1, 1 << 24, NUMBER},
+		{"per_address", plan->per_address, 0, 1 << 24, NUMBER},
 		/* The kernel's least: SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF are about 2304,
 		 * and it silently raises what is below. */
 		{"rcvbuf", plan->rcvbuf_bytes, 2304, 1 << 30, BYTES},

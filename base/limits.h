@@ -56,13 +56,19 @@ struct plan_on_oom {
 };
 
 enum plan_isolation { PLAN_ISOLATION_NONE, PLAN_ISOLATION_PKEYS };
+enum plan_log_format { PLAN_LOG_JSON, PLAN_LOG_COMMON };
 
 struct plan {
 	/* [server] */
-	char listen[128]; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
-	char admin[128];  /* "" for none */
+	char listen[128];         /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
+	char admin[128];          /* "" for none */
+	bool admin_remote;        /* it need not be a loopback address */
+	char user[64], group[64]; /* to serve as; "" for those that started it */
+	char log[160];            /* "" for none, "-" for stderr */
+	enum plan_log_format log_format;
 	uint32_t threads;
 	uint32_t connections;                /* of all threads together */
+	uint32_t per_address;                /* of them from one address; 0: all */
 	uint64_t rcvbuf_bytes, sndbuf_bytes; /* as passed to setsockopt */
 	uint64_t head_bytes;                 /* longest request head, and its buffer */
 	uint64_t body_bytes_max; /* largest body accepted; 0: what the bucket holds */
@@ -155,6 +161,11 @@ enum {
 	LIMITS_GUARD_BYTES = 1 << 20, /* PROT_NONE below each stack: no memory but its tables */
 	LIMITS_PAGE_TABLES_LEAST_BYTES = 256 << 10, /* of the image and the upper levels */
 	LIMITS_THREAD_BYTES = 1 << 20, /* a worker's own stacks, epoll events, rings */
+	/* The admin address: a stack and a buffer for each client; and of each client,
+	 * in the kernel, 8 KiB as above and 2 x (4 KiB + 32 KiB) of socket buffers. */
+	LIMITS_ADMIN_CLIENTS = 8,
+	LIMITS_ADMIN_REGION_BYTES = 384 << 10,
+	LIMITS_ADMIN_KERNEL_BYTES = LIMITS_ADMIN_CLIENTS * (80 << 10),
 };
 
 #endif

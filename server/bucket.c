@@ -5,6 +5,7 @@
 #include "server/connection.h"
 #include "server/escapes.h"
 #include "server/malloc.h"
+#include "server/metrics.h"
 #include "server/stack.h"
 
 #include <assert.h>
@@ -136,7 +137,7 @@ struct bucket *pool_take(struct pool *pool)
 
 	if (bucket) {
 		pool->free = bucket->next;
-		pool->free_count--;
+		metrics_set(&pool->free_count, pool->free_count - 1);
 	}
 	return bucket;
 }
@@ -150,7 +151,7 @@ struct connection *pool_give(struct pool *pool, struct bucket *bucket)
 		pool_unwait(pool, first);
 		return first;
 	}
-	pool->free_count++;
+	metrics_set(&pool->free_count, pool->free_count + 1);
 	if (escapes_on() && pool->free) { /* the longest time until it is used again */
 		struct bucket *last = pool->free;
 		while (last->next)
@@ -177,7 +178,7 @@ int pool_wait(struct pool *pool, struct connection *c)
 	else
 		pool->first = c;
 	pool->last = c;
-	pool->waiting++;
+	metrics_set(&pool->waiting, pool->waiting + 1);
 	return 0;
 }
 
@@ -193,5 +194,5 @@ void pool_unwait(struct pool *pool, struct connection *c)
 	else
 		pool->last = c->queue_previous;
 	c->pool = NULL;
-	pool->waiting--;
+	metrics_set(&pool->waiting, pool->waiting - 1);
 }

@@ -172,6 +172,12 @@ static void connection_log(struct connection *c, int status, const char *cause,
 		.wait_ns = wait_ns,
 		.cause = cause,
 	};
+	bool routed = c->state == CONNECTION_WAIT;
+	uint32_t route = !routed         ? metrics_none(&core.plan)
+			 : c->route >= 0 ? (uint32_t)c->route
+					 : metrics_other(&core.plan);
+	metrics_refused(worker->metrics, &core.plan, route, status == 503 ? c->class_index : -1,
+			status, cause, c->queued, wait_ns);
 	worker_log(worker, &line, worker->now_ns);
 }
 
@@ -179,7 +185,7 @@ static void connection_log(struct connection *c, int status, const char *cause,
 static void connection_refuse(struct connection *c, int status, const char *detail,
 			      const char *cause)
 {
-	c->worker->counts.refused++;
+	metrics_add(&c->worker->counts.refused, 1);
 	connection_log(c, status, cause, 0);
 	connection_answer(c, status, detail, false, STR(""));
 	connection_linger(c);
@@ -195,7 +201,7 @@ static void connection_busy(struct connection *c, const char *cause)
 		     c->head.framing != PARSE_BODY_CHUNKED &&
 		     c->head.content_length <= OUTPUT_UNREAD_MAX;
 
-	worker->counts.rejected++;
+	metrics_add(&worker->counts.rejected, 1);
 	connection_log(c, 503, cause, worker->now_ns - c->arrival_ns);
 	connection_answer(c, 503, "no bucket is free", stays, STR("Retry-After: 1\r\n"));
 	if (c->broken || !c->stays) {
@@ -220,7 +226,10 @@ static bool connection_run(struct connection *c, struct bucket *bucket)
 		c->start = 0;
 	}
 	c->state = CONNECTION_RUN;
-	c->worker->counts.requests++;
+	const struct pool *pool = &c->worker->pool[bucket->class_index];
+	metrics_rise(&c->worker->metrics->class[bucket->class_index].in_use_max,
+		     pool->count - pool->free_count);
+	metrics_add(&c->worker->counts.requests, 1);
 	return request_start(c, bucket);
 }
 
@@ -238,6 +247,7 @@ static void connection_want(struct connection *c)
 {
 	struct pool *pool = &c->worker->pool[c->class_index];
 
+	c->queued = false;
 	c->given = pool_take(pool);
 	if (c->given)
 		return;
@@ -245,8 +255,10 @@ static void connection_want(struct connection *c)
 	 * turn, and one client that pipelines could keep the worker in it. */
 	if (core.plan.wait_ns == 0 || pool_wait(pool, c) < 0)
 		connection_busy(c, "busy");
-	else
+	else {
+		c->queued = true;
 		connection_timer(c, core.plan.wait_ns);
+	}
 }
 
 /* The head is complete: which class, and is there a bucket of it? */
@@ -265,13 +277,13 @@ static void connection_admit(struct connection *c)
 		if (route >= 0)
 			class_index = core.plan.route[route].class_index;
 	}
+	c->class_index = (uint8_t)class_index;
+	c->route = (int16_t)route;
 	if (connection_too_large(c, &core.plan.class[class_index])) {
 		connection_refuse(c, 413, "the body is larger than this server takes",
 				  "body-too-large");
 		return;
 	}
-	c->class_index = (uint8_t)class_index;
-	c->route = (int16_t)route;
 	connection_want(c);
 }
 

@@ -54,6 +54,7 @@ struct connection {
 	bool retry; /* the request was too large for its class, and the next is to try */
 	uint8_t class_index;                /* of the current request */
 	int16_t route;                      /* that chose it, or -1 */
+	bool queued;                        /* it had to wait in its pool's line */
 	bool armed;                         /* the head's timer runs since its first byte */
 	struct connection *previous, *next; /* idle list or free list */
 	struct connection *ready_next;

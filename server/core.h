@@ -26,7 +26,8 @@ struct core {
 	struct region region;
 	struct handler handler;
 	int listen_fd;
-	int log_fd; /* -1: only failures, on stderr */
+	int admin_fd; /* -1: no admin address */
+	int log_fd;   /* -1: only failures, on stderr */
 	struct worker *worker[CORE_THREADS_MAX];
 
 	struct supervised supervised;

@@ -26,8 +26,8 @@ static int listen_options(int fd, const struct plan *plan, int family, struct er
 	return 0;
 }
 
-static int listen_at(const struct plan *plan, const struct sockaddr *address, socklen_t length,
-		     struct err *err)
+static int listen_at(const struct plan *plan, const char *where, const struct sockaddr *address,
+		     socklen_t length, struct err *err)
 {
 	int on = 1;
 	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -41,7 +41,7 @@ static int listen_at(const struct plan *plan, const struct sockaddr *address, so
 	}
 	if (bind(fd, address, length) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
 		int busy = errno == EADDRINUSE;
-		err_errno(err, "can't listen on '%s'%s", plan->listen,
+		err_errno(err, "can't listen on '%s'%s", where,
 			  busy ? " (another program has that port; stop it or give --listen)"
 			       : "");
 		close(fd);
@@ -50,12 +50,12 @@ static int listen_at(const struct plan *plan, const struct sockaddr *address, so
 	return fd;
 }
 
-static int listen_unix(const struct plan *plan, struct err *err)
+static int listen_unix(const struct plan *plan, const char *where, struct err *err)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", plan->listen + 5);
-	return listen_at(plan, (struct sockaddr *)&address, sizeof(address), err);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", where + 5);
+	return listen_at(plan, where, (struct sockaddr *)&address, sizeof(address), err);
 }
 
 /* Cuts "[::1]:80" and "host:80" in two. */
@@ -75,17 +75,17 @@ static int listen_split(const char *text, char host[128], char port[16])
 	return 0;
 }
 
-static int listen_inet(const struct plan *plan, struct err *err)
+static int listen_inet(const struct plan *plan, const char *where, struct err *err)
 {
 	char host[128], port[16];
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
 				 .ai_flags = AI_PASSIVE | AI_NUMERICSERV | AI_NUMERICHOST};
 	struct addrinfo *found = NULL;
 
-	if (listen_split(plan->listen, host, port) < 0)
+	if (listen_split(where, host, port) < 0)
 		return err_usage(
 			err, "'%s' is no address; give HOST:PORT, [IPV6]:PORT or unix:/PATH",
-			plan->listen);
+			where);
 	const char *node = *host && strcmp(host, "*") != 0 ? host : NULL;
 	int result = getaddrinfo(node, port, &hints, &found);
 	if (result == EAI_NONAME) { /* a name: this reads files and loads libraries */
@@ -93,26 +93,25 @@ static int listen_inet(const struct plan *plan, struct err *err)
 		result = getaddrinfo(node, port, &hints, &found);
 	}
 	if (result != 0)
-		return err_set(err, "can't listen on '%s': %s", plan->listen,
-			       gai_strerror(result));
-	int fd = listen_at(plan, found->ai_addr, found->ai_addrlen, err);
+		return err_set(err, "can't listen on '%s': %s", where, gai_strerror(result));
+	int fd = listen_at(plan, where, found->ai_addr, found->ai_addrlen, err);
 	freeaddrinfo(found);
 	return fd;
 }
 
-int listen_open(const struct plan *plan, char name[LISTEN_NAME_MAX], unsigned *port,
-		struct err *err)
+int listen_open(const struct plan *plan, const char *where, char name[LISTEN_NAME_MAX],
+		unsigned *port, struct err *err)
 {
 	struct sockaddr_storage address;
 	socklen_t length = sizeof(address);
 	char host[128];
 
 	*port = 0;
-	if (strncmp(plan->listen, "unix:", 5) == 0) {
-		snprintf(name, LISTEN_NAME_MAX, "%s", plan->listen);
-		return listen_unix(plan, err);
+	if (strncmp(where, "unix:", 5) == 0) {
+		snprintf(name, LISTEN_NAME_MAX, "%s", where);
+		return listen_unix(plan, where, err);
 	}
-	int fd = listen_inet(plan, err);
+	int fd = listen_inet(plan, where, err);
 	if (fd < 0)
 		return -1;
 	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0 ||

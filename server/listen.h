@@ -12,9 +12,9 @@
 
 enum { LISTEN_NAME_MAX = 160 };
 
-/* The descriptor, or -1. `name` gets the address with the port the kernel gave,
- * *port that port, or 0 for a unix socket. */
-int listen_open(const struct plan *plan, char name[LISTEN_NAME_MAX], unsigned *port,
-		struct err *err);
+/* `where`: plan->listen or plan->admin. The descriptor, or -1. `name` gets the address with the
+ * port the kernel gave, *port that port, or 0 for a unix socket. */
+int listen_open(const struct plan *plan, const char *where, char name[LISTEN_NAME_MAX],
+		unsigned *port, struct err *err);
 
 #endif

@@ -12,6 +12,7 @@ void log_init(struct log *log)
 {
 	log->length = 0;
 	log->dropped = 0;
+	log->lines_total = log->dropped_total = 0;
 }
 
 /* -- a line, piece by piece: no printf, whose cost is that of the request ------- */
@@ -84,6 +85,7 @@ void log_request(struct log *log, const struct log_line *line)
 {
 	if (LOG_BUFFER_BYTES - log->length < LOG_LINE_MAX) {
 		log->dropped++;
+		log->dropped_total++;
 		return;
 	}
 	struct writer w = {log->bytes + log->length};
@@ -119,6 +121,7 @@ void log_request(struct log *log, const struct log_line *line)
 	if (line->detail && *line->detail)
 		put_pair_text(&w, "detail", str_of(line->detail));
 	PUT(&w, "}\n");
+	log->lines_total++;
 	log->length = (uint32_t)(w.at - log->bytes);
 }
 

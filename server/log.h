@@ -18,6 +18,7 @@ enum { LOG_BUFFER_BYTES = 128 << 10 };
 struct log {
 	uint32_t length;
 	uint64_t dropped; /* not yet told */
+	uint64_t lines_total, dropped_total;
 	char bytes[LOG_BUFFER_BYTES];
 };
 

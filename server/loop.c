@@ -110,24 +110,41 @@ void worker_log_request(struct worker *worker, struct pail_request *r)
 	size_t stack_bytes = stack_measure(r->bucket);
 	uint64_t now_ns = loop_now_ns();
 	struct str method = str_of(r->method);
+	struct metrics_request counted = {
+		.route = r->route,
+		.class_index = bucket->class_index,
+		.status = r->head_sent ? r->status : 0,
+		.cause = r->cause,
+		.queued = r->connection->queued,
+		.wait_ns = r->start_ns > r->arrival_ns ? r->start_ns - r->arrival_ns : 0,
+		.service_ns = now_ns > r->start_ns ? now_ns - r->start_ns : 0,
+		/* Of one that was too large: what it would have come to at the least. */
+		.need_bytes = r->wanted_bytes > bucket->arena.peak_bytes
+				      ? r->wanted_bytes
+				      : bucket->arena.peak_bytes,
+		.stack_bytes = stack_bytes,
+		.bytes_in = r->connection->body.content_bytes,
+		.bytes_out = r->send_length ? r->send_length : r->body_length,
+	};
 
-	worker->counts.failed += r->cause != NULL;
+	metrics_request(worker->metrics, &core.plan, &counted);
+	metrics_add(&worker->counts.failed, r->cause != NULL);
 	if (core.log_fd < 0 && !r->cause)
 		return;
 	struct log_line line = {
-		.status = r->head_sent ? r->status : 0,
+		.status = counted.status,
 		.method = method,
 		.path = r->route_path,
 		.route = str_of(r->route >= 0 ? core.plan.route[r->route].pattern : "*"),
 		.bucket = str_of(core.plan.class[bucket->class_index].name),
-		.wait_ns = r->start_ns > r->arrival_ns ? r->start_ns - r->arrival_ns : 0,
-		.service_ns = now_ns > r->start_ns ? now_ns - r->start_ns : 0,
+		.wait_ns = counted.wait_ns,
+		.service_ns = counted.service_ns,
 		.need_bytes = bucket->arena.peak_bytes,
 		.bucket_bytes = bucket->arena.size_bytes,
 		.wanted_bytes = r->wanted_bytes,
 		.stack_bytes = stack_bytes,
-		.body_in_bytes = r->connection->body.content_bytes,
-		.body_out_bytes = r->send_length ? r->send_length : r->body_length,
+		.body_in_bytes = counted.bytes_in,
+		.body_out_bytes = counted.bytes_out,
 		.foreign_frees = r->foreign_frees,
 		.system_blocks = r->system_blocks,
 		.cause = r->cause,
@@ -143,12 +160,12 @@ void worker_log_request(struct worker *worker, struct pail_request *r)
 static struct connection *worker_slot_take(struct worker *worker)
 {
 	if (!worker->free) {
-		worker->counts.evicted++;
+		metrics_add(&worker->counts.evicted, 1);
 		connection_close(worker->idle_first);
 	}
 	struct connection *c = worker->free;
 	worker->free = c->next;
-	worker->open_count++;
+	metrics_set(&worker->open_count, worker->open_count + 1);
 	return c;
 }
 
@@ -161,7 +178,7 @@ void worker_slot_free(struct worker *worker, struct connection *c)
 {
 	c->next = worker->free;
 	worker->free = c;
-	worker->open_count--;
+	metrics_set(&worker->open_count, worker->open_count - 1);
 	worker_listen(worker, true);
 }
 
@@ -239,7 +256,7 @@ static void worker_accept(struct worker *worker, int regardless)
 		struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
 					    .data.ptr = c};
 		any = true;
-		worker->counts.accepted++;
+		metrics_add(&worker->counts.accepted, 1);
 		connection_open(c, fd);
 		if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
 			connection_close(c);
@@ -474,6 +491,12 @@ int worker_init(struct worker *worker, uint32_t index, struct err *err)
 	memset(worker, 0, sizeof(*worker));
 	worker->index = index;
 	log_init(&worker->log);
+	worker->metrics = metrics_new(&core.plan);
+	if (!worker->metrics)
+		return err_set(err,
+			       "the system region is too small for the counts of %u "
+			       "routes (raise [server] system)",
+			       core.plan.route_count);
 	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = worker};

@@ -17,6 +17,7 @@
 #include "server/connection.h"
 #include "server/core.h"
 #include "server/log.h"
+#include "server/metrics.h"
 #include "server/response.h"
 #include "server/stack.h"
 #include "server/timer.h"
@@ -69,7 +70,8 @@ struct worker {
 	struct pool pool[LIMITS_CLASSES_MAX];
 	struct big_stacks big_stacks;
 	struct red_zone red_zone;
-	struct worker_counts counts;
+	struct worker_counts counts; /* written by metrics_add() */
+	struct metrics *metrics;
 	const char *stepping; /* a deadline that waits for the code to leave libc */
 	uint32_t steps, watched, looks;
 	_Atomic bool stopped;    /* by a failure, for good (fail.h) */

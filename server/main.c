@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/table.h"
 #include "base/units.h"
+#include "server/admin.h"
 #include "server/app.h"
 #include "server/escapes.h"
 #include "server/fail.h"
@@ -432,6 +433,8 @@ static void signals_take(sigset_t *signals)
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
+static char admin_name[LISTEN_NAME_MAX];
+
 /* Once the listener is open. */
 static int core_serve(const struct options *options, const char *name, unsigned port,
 		      struct err *err)
@@ -445,12 +448,15 @@ static int core_serve(const struct options *options, const char *name, unsigned 
 	for (uint32_t i = 0; i < core.plan.threads; i++)
 		if (worker_start(core.worker[i], err) < 0)
 			return -1;
-	if (image_fits(&core.plan, err) < 0 || (options->seal && seal_close(err) < 0))
+	if ((core.admin_fd >= 0 && admin_start(core.admin_fd, err) < 0) ||
+	    image_fits(&core.plan, err) < 0 || (options->seal && seal_close(err) < 0))
 		return -1;
 	supervised_serves(&core.supervised);
 	if (core.supervised.generation == 0) {
 		if (port_write(options->port_file, port, err) < 0)
 			return -1;
+		if (core.admin_fd >= 0)
+			fprintf(stderr, "pail serve: admin address http://%s/\n", admin_name);
 		fprintf(stderr, "pail serve: listening on %s\n", name);
 	}
 	core_run(options, &signals);
@@ -468,13 +474,11 @@ static int serve(const struct options *options)
 	int exit_code;
 	struct err err = {0};
 
-	if (core.plan.admin[0]) {
-		err_set(&err,
-			"[server] admin: this server has no admin address yet; leave it out");
-		return complain(&err);
-	}
-	core.listen_fd = listen_open(&core.plan, name, &port, &err);
+	core.listen_fd = listen_open(&core.plan, core.plan.listen, name, &port, &err);
 	if (core.listen_fd < 0)
+		return complain(&err);
+	if (core.plan.admin[0] &&
+	    (core.admin_fd = admin_listen(&core.plan, admin_name, &err)) < 0)
 		return complain(&err);
 	int is_child = options->alone ? 1
 				      : supervise(core.plan.overlap, &core.supervised,
@@ -494,7 +498,7 @@ int main(int argc, char **argv)
 	struct options options;
 	struct err err = {0};
 
-	core.log_fd = core.listen_fd = core.supervised.report_fd = -1;
+	core.log_fd = core.listen_fd = core.admin_fd = core.supervised.report_fd = -1;
 	if (options_read(&options, argc, argv, &err) < 0 ||
 	    plan_read(&core.plan, &options, &err) < 0)
 		return complain(&err);

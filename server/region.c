@@ -30,6 +30,11 @@ static size_t arena_stride(const struct plan *plan, uint32_t class_index)
 	return plan->class[class_index].size_bytes + LIMITS_PAGE_BYTES;
 }
 
+static size_t admin_bytes(const struct plan *plan)
+{
+	return plan->admin[0] ? LIMITS_ADMIN_REGION_BYTES : 0;
+}
+
 static void region_lay_out(struct region *region, const struct plan *plan)
 {
 	size_t at = LIMITS_PAGE_BYTES;
@@ -62,6 +67,8 @@ static void region_lay_out(struct region *region, const struct plan *plan)
 	      LIMITS_PAGE_BYTES;
 	region->system = at;
 	at += page_round(plan->system_bytes) + LIMITS_PAGE_BYTES;
+	region->admin = at;
+	at += admin_bytes(plan) + LIMITS_PAGE_BYTES;
 	region->span_bytes = at;
 }
 
@@ -121,6 +128,7 @@ static int region_touch_all(struct region *region)
 	failed |= region_touch(region, region->connections,
 			       page_round(plan->connections * (size_t)LIMITS_CONNECTION_BYTES));
 	failed |= region_touch(region, region->system, page_round(plan->system_bytes));
+	failed |= region_touch(region, region->admin, admin_bytes(plan));
 	return failed ? -1 : 0;
 }
 
@@ -224,6 +232,11 @@ unsigned char *region_connections(const struct region *region)
 unsigned char *region_system(const struct region *region)
 {
 	return region->base + region->system;
+}
+
+unsigned char *region_admin(const struct region *region)
+{
+	return region->base + region->admin;
 }
 
 bool region_in_arenas(const struct region *region, const void *p)

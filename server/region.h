@@ -15,6 +15,7 @@
  *	head buffers      per connection
  *	connection table
  *	system region     malloc outside a request
+ *	admin             with [server] admin: its thread's stack, its clients
  *
  * Signal stacks lie below the coroutine stacks, since glibc's longjmp checks
  * compare addresses. A guard of 1 MiB stops any frame that the compiler probes
@@ -52,7 +53,7 @@ struct region {
 	uint32_t class_first[LIMITS_CLASSES_MAX]; /* index of the class's first bucket */
 	/* Offsets from base. */
 	size_t threads, stacks[LIMITS_CLASSES_MAX], big_stacks, arenas[LIMITS_CLASSES_MAX];
-	size_t meta, heads, connections, system;
+	size_t meta, heads, connections, system, admin;
 	size_t stack_bytes[LIMITS_CLASSES_MAX];
 };
 
@@ -69,6 +70,7 @@ unsigned char *region_head(const struct region *region, uint32_t connection);
 size_t region_head_bytes(const struct region *region); /* of one: rounded down to 16 */
 unsigned char *region_connections(const struct region *region);
 unsigned char *region_system(const struct region *region);
+unsigned char *region_admin(const struct region *region);
 
 uint32_t region_class_of(const struct region *region, uint32_t bucket);
 /* p lies in some bucket's arena. */

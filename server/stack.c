@@ -4,6 +4,7 @@
 #include "server/asan.h"
 #include "server/bucket.h"
 #include "server/loop.h"
+#include "server/metrics.h"
 #include "server/switch.h"
 
 #include <assert.h>
@@ -76,7 +77,8 @@ void stack_give_big(struct pail_request *r)
 		next->granted = true;
 		worker_ready(r->worker, next->connection);
 	} else {
-		pool->free[pool->free_count++] = (uint16_t)r->big_stack;
+		pool->free[pool->free_count] = (uint16_t)r->big_stack;
+		metrics_set(&pool->free_count, pool->free_count + 1);
 	}
 	r->big_stack = -1;
 	r->critical--;
@@ -100,7 +102,8 @@ static int big_take(struct pail_request *r)
 	struct big_stacks *pool = &r->worker->big_stacks;
 
 	if (pool->free_count > 0) {
-		r->big_stack = pool->free[--pool->free_count];
+		metrics_set(&pool->free_count, pool->free_count - 1);
+		r->big_stack = pool->free[pool->free_count];
 		return 0;
 	}
 	r->big_next = NULL;
