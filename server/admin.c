@@ -19,8 +19,8 @@
 enum {
 	IN_BYTES = 4096,
 	OUT_BYTES = 32 << 10,
-	HEAD_ROOM = 1024,  /* of a response's head */
-	CHUNK_ROOM = 8,    /* "001f40\r\n" */
+	HEAD_ROOM = 1024, /* of a response's head */
+	CHUNK_ROOM = 8,   /* "001f40\r\n" */
 	RCVBUF_BYTES = 4 << 10,
 	SNDBUF_BYTES = 32 << 10,
 	STACK_BYTES = 64 << 10,
@@ -299,9 +299,9 @@ static void *admin_main(void *ignored)
 			if (c->state != FREE && now_ns >= c->until_ns)
 				client_close(c);
 			any |= c->state != FREE;
-			fds[i] = (struct pollfd){.fd = c->state == FREE ? -1 : c->fd,
-						 .events = c->state == WRITE ? POLLOUT
-									     : POLLIN};
+			fds[i] =
+				(struct pollfd){.fd = c->state == FREE ? -1 : c->fd,
+						.events = c->state == WRITE ? POLLOUT : POLLIN};
 		}
 		fds[ADMIN_CLIENTS] = (struct pollfd){.fd = admin.listen_fd, .events = POLLIN};
 		if (poll(fds, ADMIN_CLIENTS + 1, any ? 500 : -1) < 0)

@@ -9,12 +9,12 @@ enum { LINE_BYTES = 64 };
 
 /* As docs/man/pail-serve.1 lists them, in its order. */
 static const char *const causes[] = {
-	"oversize",     "busy",           "busy-wait",   "per-address",   "escape",
-	"segv",         "stack-overflow", "bus",         "fpe",           "ill",
-	"trap",         "abort",          "assert",      "stack-smashed", "exit",
-	"deadline-cpu", "deadline-wall",  "bad-status",  "script-error",  "body-too-large",
-	"bad-body",     "body-timeout",   "head-timeout", "bad-request",  "write-timeout",
-	"client-gone",  "short-body",     "short-file",  "other",
+	"oversize",     "busy",           "busy-wait",    "per-address",   "escape",
+	"segv",         "stack-overflow", "bus",          "fpe",           "ill",
+	"trap",         "abort",          "assert",       "stack-smashed", "exit",
+	"deadline-cpu", "deadline-wall",  "bad-status",   "script-error",  "body-too-large",
+	"bad-body",     "body-timeout",   "head-timeout", "bad-request",   "write-timeout",
+	"client-gone",  "short-body",     "short-file",   "other",
 };
 enum { CAUSE_COUNT = sizeof(causes) / sizeof(causes[0]), CAUSE_OTHER = CAUSE_COUNT - 1 };
 static_assert(CAUSE_COUNT + 0 <= METRICS_CAUSES + 0, "causes");
@@ -50,8 +50,8 @@ uint64_t metrics_stack_edge(uint32_t bin)
 uint64_t metrics_time_edge(uint32_t bin)
 {
 	const uint64_t edges[METRICS_TIME_BINS] = {
-		100 * US, 250 * US, 500 * US, 1 * MS,    5 * MS / 2,  5 * MS,
-		10 * MS,  25 * MS,  50 * MS,  100 * MS,  250 * MS,    500 * MS,
+		100 * US,  250 * US,  500 * US,  1 * MS,     5 * MS / 2, 5 * MS,
+		10 * MS,   25 * MS,   50 * MS,   100 * MS,   250 * MS,   500 * MS,
 		1000 * MS, 2500 * MS, 5000 * MS, 10000 * MS, 0};
 	return bin < METRICS_TIME_BINS ? edges[bin] : 0;
 }
@@ -78,8 +78,8 @@ static uint32_t time_bin(uint64_t ns)
 
 struct metrics *metrics_new(const struct plan *plan)
 {
-	size_t bytes = sizeof(struct metrics) +
-		       metrics_routes(plan) * sizeof(struct metrics_route);
+	size_t bytes =
+		sizeof(struct metrics) + metrics_routes(plan) * sizeof(struct metrics_route);
 
 	/* Whole cache lines, so that no other worker's are in them. */
 	bytes = (bytes + LINE_BYTES - 1) & ~(size_t)(LINE_BYTES - 1);
@@ -123,8 +123,7 @@ void metrics_request(struct metrics *metrics, const struct plan *plan,
 	metrics_rise(&route->stack_bytes_max, request->stack_bytes);
 	metrics_add(&route->bytes_in, request->bytes_in);
 	metrics_add(&route->bytes_out, request->bytes_out);
-	metrics_add(&class->stack[size_bin(request->stack_bytes, 4096, METRICS_STACK_BINS)],
-		    1);
+	metrics_add(&class->stack[size_bin(request->stack_bytes, 4096, METRICS_STACK_BINS)], 1);
 	metrics_add(&class->stack_bytes_sum, request->stack_bytes);
 	metrics_rise(&class->stack_bytes_max, request->stack_bytes);
 	count_wait(class, request->queued, request->wait_ns);

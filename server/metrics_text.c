@@ -137,7 +137,8 @@ static struct totals totals_of(void)
 		t.open += metrics_get(&worker->open_count);
 		t.log_lines += metrics_read(&worker->log.lines_total);
 		t.log_dropped += metrics_read(&worker->log.dropped_total);
-		t.big_in_use += worker->big_stacks.count - metrics_get(&worker->big_stacks.free_count);
+		t.big_in_use +=
+			worker->big_stacks.count - metrics_get(&worker->big_stacks.free_count);
 	}
 	return t;
 }
@@ -231,8 +232,8 @@ static void histogram_lines(struct out *out, const struct histogram *h)
 		put(out, "%s_bucket{%s=", h->name, h->label);
 		put_quoted(out, h->value);
 		if (h->edge(i))
-			put(out, ",le=\"%.15g\"} %" PRIu64 "\n",
-			    (double)h->edge(i) / h->unit, all);
+			put(out, ",le=\"%.15g\"} %" PRIu64 "\n", (double)h->edge(i) / h->unit,
+			    all);
 		else
 			put(out, ",le=\"+Inf\"} %" PRIu64 "\n", all);
 	}
@@ -243,22 +244,22 @@ static void histogram_lines(struct out *out, const struct histogram *h)
 	put(out, "} %" PRIu64 "\n", all);
 }
 
-#define ONCE_LINE(function, format, value)                                              \
-	static void function(struct out *out, const char *name, uint32_t index)         \
-	{                                                                               \
-		(void)index;                                                            \
-		put(out, "%s " format "\n", name, value);                               \
+#define ONCE_LINE(function, format, value)                                      \
+	static void function(struct out *out, const char *name, uint32_t index) \
+	{                                                                       \
+		(void)index;                                                    \
+		put(out, "%s " format "\n", name, value);                       \
 	}
-#define CLASS_LINE(function, value)                                                     \
-	static void function(struct out *out, const char *name, uint32_t index)         \
-	{                                                                               \
-		class_line(out, name, index, value);                                    \
+#define CLASS_LINE(function, value)                                             \
+	static void function(struct out *out, const char *name, uint32_t index) \
+	{                                                                       \
+		class_line(out, name, index, value);                            \
 	}
-#define ROUTE_LINE(function, value)                                                     \
-	static void function(struct out *out, const char *name, uint32_t index)         \
-	{                                                                               \
-		struct metrics_route route = route_sum(index);                          \
-		route_line(out, name, index, value);                                    \
+#define ROUTE_LINE(function, value)                                             \
+	static void function(struct out *out, const char *name, uint32_t index) \
+	{                                                                       \
+		struct metrics_route route = route_sum(index);                  \
+		route_line(out, name, index, value);                            \
 	}
 
 static struct malloc_counts system_counts(void)
@@ -312,28 +313,27 @@ static void wait_lines(struct out *out, const char *name, uint32_t index)
 {
 	struct metrics_class sum = class_sum(index);
 	histogram_lines(out, &(struct histogram){name, "class", core.plan.class[index].name,
-						 sum.wait, METRICS_TIME_BINS,
-						 metrics_time_edge, 1e9,
-						 (double)sum.wait_ns_sum});
+						 sum.wait, METRICS_TIME_BINS, metrics_time_edge,
+						 1e9, (double)sum.wait_ns_sum});
 }
 
 static void stack_lines(struct out *out, const char *name, uint32_t index)
 {
 	struct metrics_class sum = class_sum(index);
-	histogram_lines(out, &(struct histogram){name, "class", core.plan.class[index].name,
-						 sum.stack, METRICS_STACK_BINS,
-						 metrics_stack_edge, 1,
-						 (double)sum.stack_bytes_sum});
+	histogram_lines(out,
+			&(struct histogram){name, "class", core.plan.class[index].name,
+					    sum.stack, METRICS_STACK_BINS, metrics_stack_edge,
+					    1, (double)sum.stack_bytes_sum});
 }
 
 static void need_lines(struct out *out, const char *name, uint32_t index)
 {
 	struct metrics_route sum = route_sum(index);
 	if (index != metrics_none(&core.plan))
-		histogram_lines(out, &(struct histogram){name, "route", route_name(index),
-							 sum.need, METRICS_NEED_BINS,
-							 metrics_need_edge, 1,
-							 (double)sum.need_bytes_sum});
+		histogram_lines(out,
+				&(struct histogram){name, "route", route_name(index), sum.need,
+						    METRICS_NEED_BINS, metrics_need_edge, 1,
+						    (double)sum.need_bytes_sum});
 }
 
 static void service_lines(struct out *out, const char *name, uint32_t index)

@@ -12,10 +12,10 @@
 
 #define PAGE_SCRIPT_HASH "sha256-WaIIbT7NhUfzNKLQJva0/HPt8fzCUbM91FR79T/xrkE="
 #define PAGE_STYLE_HASH  "sha256-VLF/OaVsHbcqaFLhQe4OEGVvs6NPAjOKL09J31DybeY="
-#define PAGE_POLICY                                                                            \
-	"Content-Security-Policy: default-src 'none'; connect-src 'self'; img-src data:; "     \
-	"script-src '" PAGE_SCRIPT_HASH "'; style-src '" PAGE_STYLE_HASH                       \
-	"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"                   \
+#define PAGE_POLICY                                                                        \
+	"Content-Security-Policy: default-src 'none'; connect-src 'self'; img-src data:; " \
+	"script-src '" PAGE_SCRIPT_HASH "'; style-src '" PAGE_STYLE_HASH                   \
+	"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"               \
 	"Referrer-Policy: no-referrer\r\n"
 
 struct str page_html(void);
