@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <time.h>
 
-static const uint64_t LOOK_AGAIN_NS = 1000 * 1000;
 
 void *locks_red_alloc(struct pail_request *r, size_t size, size_t align)
 {
@@ -59,6 +58,8 @@ bool locks_pc(uintptr_t pc)
 }
 
 #else
+
+static const uint64_t LOOK_AGAIN_NS = 1000 * 1000;
 
 /* All that runs between the lock's change and its note, libc's part aside, is in
  * this section: hence the inlining. */

@@ -32,8 +32,9 @@
 
 enum { SUPERVISE_BYTES = 1 << 20 };
 
-#define SUPERVISE_SIGNAL_END    (SIGRTMAX - 1) /* for SIGTERM and SIGINT */
-#define SUPERVISE_SIGNAL_REOPEN (SIGRTMAX - 2) /* for SIGHUP */
+/* Not the highest two, which emulators of other processors keep for themselves. */
+#define SUPERVISE_SIGNAL_END    (SIGRTMAX - 2) /* for SIGTERM and SIGINT */
+#define SUPERVISE_SIGNAL_REOPEN (SIGRTMAX - 3) /* for SIGHUP */
 
 /* What the child knows of its supervisor; all 0 and -1 in a server without. */
 struct supervised {

@@ -32,8 +32,8 @@ FOLDER = SOURCES = None
 
 CONF = """
 [server]
-cpu_deadline = 2s
-wall_deadline = 20s
+cpu_deadline = 500ms
+wall_deadline = 120s
 threads = 1
 image = 256M
 [bucket main]
@@ -98,9 +98,7 @@ def build():
 
 
 def server(app):
-    return Server(f"{FOLDER}/{app}.so" if ":" not in app and "/" not in app else app, CONF, wrap=WRAP,
-                  # Under qemu 7.2 a supervisor does not learn of the signal that it is to pass on.
-                  options=("--no-supervisor",))
+    return Server(f"{FOLDER}/{app}.so" if ":" not in app and "/" not in app else app, CONF, wrap=WRAP)
 
 
 class Aarch64(unittest.TestCase):

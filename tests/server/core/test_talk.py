@@ -11,21 +11,26 @@ import unittest
 from harness import PATIENCE, Closed, Server, wait_until
 
 CONF = """
+[bucket main]
+size = 256K
+count = 8
+"""
+# For what is to be late: a client that the machine keeps waiting is not meant.
+IMPATIENT = """
 [server]
 head_timeout = 1s
 body_timeout = 1s
 write_timeout = 1s
 idle_timeout = 2s
-[bucket main]
-size = 256K
-count = 8
-"""
+""" + CONF
 
 
-class Talk(unittest.TestCase):
+class Conversation(unittest.TestCase):
+    conf = CONF
+
     @classmethod
     def setUpClass(cls):
-        cls.server = Server("talk", CONF)
+        cls.server = Server("talk", cls.conf)
 
     @classmethod
     def tearDownClass(cls):
@@ -36,6 +41,8 @@ class Talk(unittest.TestCase):
         self.addCleanup(client.socket.close)
         return client
 
+
+class Talk(Conversation):
     def test_a_connection_serves_many_requests(self):
         client = self.client()
         for i in range(300):
@@ -107,7 +114,7 @@ class Talk(unittest.TestCase):
         client.send(client.request("POST", "/echo", [("Transfer-Encoding", "chunked")]))
         answer = None
         try:
-            for _ in range(400):
+            for _ in range(270):
                 client.send(b"400\r\n" + b"x" * 1024 + b"\r\n")
         except (BrokenPipeError, ConnectionResetError):
             pass
@@ -203,6 +210,39 @@ class Talk(unittest.TestCase):
         client.send("GET /" + "x" * 9000)
         self.assertEqual(client.read().status, 414)
 
+    def test_what_was_written_under_a_status_without_a_body_is_not_announced(self):
+        with self.client() as client:
+            answer = client.ask("GET", "/status-twice")
+            self.assertEqual((answer.status, answer.body), (200, b""))
+            self.assertEqual(client.ask("GET", "/x").status, 200)
+
+    def test_an_empty_file_is_not_held_back(self):
+        # A head sent with MSG_MORE and nothing behind it waits 200 ms in the kernel.
+        with tempfile.TemporaryDirectory() as folder:
+            open(f"{folder}/empty.txt", "w", encoding="ascii").close()
+            with Server(folder, CONF) as server, server.client() as client:
+                times = []
+                for _ in range(5):
+                    began = time.monotonic()
+                    answer = client.ask("GET", "/empty.txt")
+                    times.append(time.monotonic() - began)
+                    self.assertEqual((answer.status, answer.body), (200, b""))
+                self.assertLess(min(times), 0.15)
+
+    def test_a_client_that_goes_away_gives_its_bucket_back(self):
+        for _ in range(50):
+            client = self.server.client()
+            client.send(client.request("POST", "/echo", [("Content-Length", "100")]) + b"12")
+            client.socket.close()
+            client = self.server.client()
+            client.send(client.request("GET", "/stream?bytes=1000000"))
+            client.socket.close()
+        self.assertEqual(self.client().ask("GET", "/good").status, 200)
+
+
+class Late(Conversation):
+    conf = IMPATIENT
+
     def test_a_slow_head_is_408(self):
         client = self.client()
         client.send("GET / HTTP/1.1\r\nHost:")
@@ -233,25 +273,6 @@ class Talk(unittest.TestCase):
             self.assertEqual(client.read().status, 408)
             self.assertLess(time.monotonic() - began, 20)  # all of it would have come in 30
 
-    def test_what_was_written_under_a_status_without_a_body_is_not_announced(self):
-        with self.client() as client:
-            answer = client.ask("GET", "/status-twice")
-            self.assertEqual((answer.status, answer.body), (200, b""))
-            self.assertEqual(client.ask("GET", "/x").status, 200)
-
-    def test_an_empty_file_is_not_held_back(self):
-        # A head sent with MSG_MORE and nothing behind it waits 200 ms in the kernel.
-        with tempfile.TemporaryDirectory() as folder:
-            open(f"{folder}/empty.txt", "w", encoding="ascii").close()
-            with Server(folder, CONF) as server, server.client() as client:
-                times = []
-                for _ in range(5):
-                    began = time.monotonic()
-                    answer = client.ask("GET", "/empty.txt")
-                    times.append(time.monotonic() - began)
-                    self.assertEqual((answer.status, answer.body), (200, b""))
-                self.assertLess(min(times), 0.15)
-
     def test_an_idle_connection_is_closed(self):
         client = self.client()
         begun = time.monotonic()
@@ -267,16 +288,6 @@ class Talk(unittest.TestCase):
         good = self.client()
         wait_until(lambda: good.ask("GET", "/good").status == 200, "a bucket")
         wait_until(lambda: "write-timeout" in [line.get("cause") for line in self.server.lines()], "a line of it")
-
-    def test_a_client_that_goes_away_gives_its_bucket_back(self):
-        for _ in range(50):
-            client = self.server.client()
-            client.send(client.request("POST", "/echo", [("Content-Length", "100")]) + b"12")
-            client.socket.close()
-            client = self.server.client()
-            client.send(client.request("GET", "/stream?bytes=1000000"))
-            client.socket.close()
-        self.assertEqual(self.client().ask("GET", "/good").status, 200)
 
 
 if __name__ == "__main__":
