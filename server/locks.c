@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <time.h>
 
-
 void *locks_red_alloc(struct pail_request *r, size_t size, size_t align)
 {
 	struct red_zone *zone = &r->worker->red_zone;
