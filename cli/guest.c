@@ -189,7 +189,7 @@ static void folder_remove(const char *folder)
 	rmdir(folder);
 }
 
-void guest_close(struct guest *guest)
+void guest_stop(struct guest *guest)
 {
 	if (guest->pid > 0) {
 		bool ended = false;
@@ -205,6 +205,11 @@ void guest_close(struct guest *guest)
 		}
 		guest->pid = 0;
 	}
+}
+
+void guest_close(struct guest *guest)
+{
+	guest_stop(guest);
 	if (guest->folder[0] != '\0')
 		folder_remove(guest->folder);
 	guest->folder[0] = '\0';

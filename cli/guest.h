@@ -33,6 +33,8 @@ int guest_start(struct guest *guest, const char *program, const struct plan *pla
 		const char *app, const char *const *arguments, struct err *err);
 /* Peak resident bytes so far, as the kernel counts them (VmHWM); 0: unknown. */
 uint64_t guest_peak_bytes(const struct guest *guest);
+/* Ends the server and waits for it; its files stay until guest_close(). */
+void guest_stop(struct guest *guest);
 /* Safe in every state. */
 void guest_close(struct guest *guest);
 

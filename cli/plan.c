@@ -2,6 +2,7 @@
 /* pail plan: the least memory that meets a target, why, and pail.conf. */
 #include "cli/certificate.h"
 #include "cli/cli.h"
+#include "cli/plan_look.h"
 #include "cli/plan_text.h"
 #include "cli/sim_options.h"
 
@@ -24,6 +25,9 @@ enum {
 	KEY_PROVISIONAL,
 	KEY_CERTIFICATE,
 	KEY_CHECK,
+	KEY_HTML,
+	KEY_PLOTS,
+	KEY_TERM,
 	KEY_JSON,
 };
 
@@ -35,6 +39,7 @@ struct options {
 	double target;
 	uint64_t memory_bytes, classes, connections;
 	bool target_given, provisional, json;
+	struct plan_look look;
 };
 
 static const struct argp_option argp_options[] = {
@@ -50,6 +55,10 @@ static const struct argp_option argp_options[] = {
 	{"certificate", KEY_CERTIFICATE, "FILE", 0,
 	 "write the overlapping requests that prove a count minimal", 0},
 	{"check", KEY_CHECK, "FILE", 0, "check such a certificate against the trace", 0},
+	{"html", KEY_HTML, "FILE", 0,
+	 "write one page with plots, reasons and the configuration", 0},
+	{"plots", KEY_PLOTS, "DIR", 0, "write gnuplot scripts and their data into a folder", 0},
+	{"term", KEY_TERM, NULL, 0, "draw the plots in the terminal", 0},
 	{"json", KEY_JSON, NULL, 0, "one JSON document", 0},
 	{0},
 };
@@ -88,11 +97,18 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_CERTIFICATE: o->certificate = arg; break;
 	case KEY_CHECK: o->check = arg; break;
 	case KEY_PROVISIONAL: o->provisional = true; break;
+	case KEY_HTML: o->look.html = arg; break;
+	case KEY_PLOTS: o->look.folder = arg; break;
+	case KEY_TERM: o->look.term = true; break;
 	case KEY_JSON: o->json = true; break;
 	case ARGP_KEY_ARG:
 		if (o->sim.traffic.path)
 			argp_error(state, "'%s' is one trace too many", arg);
 		o->sim.traffic.path = arg;
+		break;
+	case ARGP_KEY_END:
+		if (o->json && o->look.term)
+			argp_error(state, "--json and --term exclude each other");
 		break;
 	case ARGP_KEY_NO_ARGS: argp_error(state, "name the trace to plan for"); break;
 	default: return ARGP_ERR_UNKNOWN;
@@ -192,6 +208,9 @@ static int answer(struct options *o, struct traffic *traffic, struct plan *base,
 			plan_text_table(&text, promised ? o->output : NULL, out);
 		if (promised && o->output && config_write(o, &text, err) < 0)
 			code = -1;
+		bool looked = o->look.html || o->look.folder || o->look.term;
+		if (code >= 0 && looked && plan_look(&o->look, &text, out, err) < 0)
+			code = -1;
 		if (code == EXIT_DONE && o->certificate && proof_write(o, &text, err) < 0)
 			code = -1;
 	}
@@ -210,7 +229,7 @@ int cmd_plan(int argc, char **argv)
 		sim_options_child,
 		NULL,
 		NULL};
-	struct options options = {.target = 1e-4, .classes = 1};
+	struct options options = {.target = 1e-4, .classes = 1, .look.argv0 = argv[0]};
 	sim_options_init(&options.sim);
 	if (cli_argp_parse(&argp, argc, argv, 0, &options) != 0)
 		return EXIT_USAGE;

@@ -647,6 +647,19 @@ void plan_text_table(const struct plan_text *t, const char *output, struct buf *
 	free(s);
 }
 
+void plan_text_sentences(const struct plan_text *t, bool warnings,
+			 void (*each)(void *arg, const char *sentence), void *arg)
+{
+	struct sentences *s = calloc(1, sizeof(*s));
+	if (s && warnings)
+		warnings_make(t, s);
+	else if (s)
+		why_make(t, s);
+	for (size_t i = 0; s && i < s->count; i++)
+		each(arg, s->text[i]);
+	free(s);
+}
+
 /* ---- pail.conf ----------------------------------------------------------------------------
  */
 

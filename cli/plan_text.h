@@ -35,6 +35,9 @@ struct plan_text {
 
 void plan_text_table(const struct plan_text *text, const char *output, struct buf *out);
 void plan_text_json(const struct plan_text *text, struct buf *out);
+/* Each reason, or each warning, in their order. */
+void plan_text_sentences(const struct plan_text *text, bool warnings,
+			 void (*each)(void *arg, const char *sentence), void *arg);
 void plan_text_config(const struct plan_text *text, struct buf *out);
 
 #endif

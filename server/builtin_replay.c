@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GET /replay/ID: the calls that recorded request ID made, on this request's
- * malloc, spread evenly over the time that it took; then an answer of one word.
- * It holds memory as the recorded one did and burns no CPU for it: between
- * calls it sleeps, and others run.
+ * GET /replay/ID, or /replay/ANY/ID for a rule of its own: the calls that
+ * recorded request ID made, on this request's malloc, spread evenly over the time
+ * that it took; then an answer of one word. It holds memory as the recorded one
+ * did and burns no CPU for it: between calls it sleeps, and others run.
  *
  * One that outgrows its bucket is left by a jump at the very call, and yet holds
  * the bucket to the end of its time: a deferred function waits for it.
@@ -116,7 +116,7 @@ static bool id_read(const char *path, int64_t *id)
 
 	if (strncmp(path, prefix, sizeof(prefix) - 1))
 		return false;
-	path += sizeof(prefix) - 1;
+	path = strrchr(path, '/') + 1;
 	if (*path < '0' || *path > '9')
 		return false;
 	errno = 0;

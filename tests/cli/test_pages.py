@@ -95,6 +95,8 @@ class Made(unittest.TestCase):
         conf = self.path("pail.conf")
         with open(conf, "w", encoding="utf-8") as file:
             file.write("[bucket <i>x]\nsize = 64K\ncount = 12\n")
+        yield "plan", ("plan", self.trace, "--html", self.path("plan.html"), "--target", "0.02", "--classes", "2",
+                       "--provisional")
         yield "report", ("report", self.trace, "--html", self.path("report.html"), "--plan", conf)
 
     def test_a_page_holds_all_and_trusts_nothing(self):
@@ -152,10 +154,32 @@ class Made(unittest.TestCase):
                 subprocess.run([*alone, PAIL, *words], check=True, timeout=60, capture_output=True)
                 self.assertGreater(os.path.getsize(self.path(name + ".html")), 10000)
 
+    @unittest.skipUnless(GNUPLOT, "gnuplot is not installed")
+    def test_plots_are_scripts_that_gnuplot_runs(self):
+        folder = self.path("plots")
+        run("plan", self.trace, "--target", "0.02", "--provisional", "--plots", folder)
+        scripts = sorted(name for name in os.listdir(folder) if name.endswith(".gp"))
+        self.assertEqual(scripts, ["plan-heat.gp", "plan-load.gp", "plan-pareto.gp", "plan-routes.gp"])
+        for name in scripts:
+            subprocess.run([GNUPLOT, "-d", name], cwd=folder, check=True, timeout=60, capture_output=True)
+            with open(os.path.join(folder, name[:-2] + "svg"), encoding="utf-8") as file:
+                self.assertTrue(file.read().rstrip().endswith("</svg>"))
+        self.assertEqual([f for f in os.listdir(folder) if "PWNED" in f], [])
+
+    @unittest.skipUnless(GNUPLOT, "gnuplot is not installed")
+    def test_plots_are_drawn_in_the_terminal_as_text(self):
+        done = run("plan", self.trace, "--target", "0.02", "--provisional", "--term")
+        self.assertIn("Bound in bytes against the rate of rejections\n", done.stdout)
+        drawn = done.stdout.split("rate of rejections\n")[1]
+        self.assertNotIn("\x1b", drawn)
+        self.assertLessEqual(max(map(len, drawn.splitlines()[:20])), 80)
+
     def test_wrong_words_are_one_line(self):
         for words, code, why in (
                 (("report", self.trace, "--html", "x", "--json"), 2, "--html excludes"),
                 (("report", self.trace, "--plan", "x"), 2, "--plan is for --html"),
+                (("plan", self.trace, "--term", "--json"), 2, "--json and --term"),
+                (("plan", self.trace, "--target", "0.5", "--plots", self.trace), 3, "is no folder"),
                 (("report", self.trace, "--html", "/nonexistent/x.html"), 3, "/nonexistent/x.html"),
                 (("report", self.trace, "--html", self.path("x.html"), "--plan", self.path("none")), 3, "none")):
             with self.subTest(words=words):
@@ -203,6 +227,9 @@ class Seen(unittest.TestCase):
         trace = make_trace(cls.folder.name)
         cls.report = os.path.join(cls.folder.name, "report.html")
         run("report", trace, "--html", cls.report)
+        cls.plan = os.path.join(cls.folder.name, "plan.html")
+        cls.config = os.path.join(cls.folder.name, "pail.conf")
+        run("plan", trace, "--html", cls.plan, "--target", "0.02", "--provisional", "-o", cls.config)
         cls.browser = browser.Browser()
         cls.addClassCleanup(cls.browser.close)
 
@@ -278,8 +305,19 @@ class Seen(unittest.TestCase):
         self.assertEqual(page.run("document.querySelector('.flame g[data-name=tiny_allocation]').style.display"), "")
         self.assertEqual(page.run(name), "all allocations")
 
+    def test_the_configuration_is_there_to_copy(self):
+        page = self.open(self.plan)
+        with open(self.config, encoding="utf-8") as file:
+            self.assertEqual(page.run("document.querySelector('#config-text').textContent"), file.read())
+        page.click("button[data-copy]")
+        for _ in range(200):
+            said = page.run("document.querySelector('button[data-copy]').parentNode.querySelector('[role=status]').textContent")
+            if said:
+                break
+        self.assertIn("cop", said)
+
     def all_pages(self):
-        return [self.report]
+        return [self.report, self.plan]
 
     def test_words_can_be_read_by_day_and_by_night(self):
         for path in self.all_pages():

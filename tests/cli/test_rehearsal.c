@@ -87,8 +87,10 @@ struct fixture {
 
 static void make(struct fixture *f, double speed)
 {
-	struct rehearsal_options how = {
-		.speed = speed, .bucket_bytes = BUCKET, .policy = ARENA_REUSE};
+	static struct plan plan;
+	limits_defaults(&plan);
+	plan.class[0].size_bytes = BUCKET;
+	struct rehearsal_options how = {.speed = speed, .plan = &plan, .policy = ARENA_REUSE};
 	if (trace_open(db_path, &f->trace, &err) == -1 ||
 	    trace_columns_load(f->trace, ARENA_REUSE, &f->columns, &err) == -1 ||
 	    rehearsal_make(f->trace, &f->columns, ROWS, &how, replay_path, &f->load,

@@ -63,10 +63,23 @@ class Verify(unittest.TestCase):
     def plan(self, count=4, server="", size="64K"):
         return self.write("pail.conf", f"[server]\nqueue = 0\n{server}\n[bucket main]\nsize = {size}\ncount = {count}\n")
 
+    def measured(self, *words):
+        """A run that the machine did not hinder: what requests meet that were sent
+        or served late is another load's answer. A busy machine gets more tries."""
+        for _ in range(8):
+            done = self.run_pail("verify", *words, "--json")
+            if done.returncode > 1:
+                return done, None
+            told = json.loads(done.stdout)
+            seen = told["observed"]
+            if seen["late_ns_p99"] < 5 * MS and seen["overrun_ns_p99"] < 8 * MS:
+                return done, told
+        self.skipTest("this machine is too busy to measure anything")
+
     def verify(self, rows, conf, *words, code=0):
-        done = self.run_pail("verify", self.trace(rows), "-c", conf, "--json", *words)
+        done, told = self.measured(self.trace(rows), "-c", conf, *words)
         self.assertEqual(done.returncode, code, done.stderr + done.stdout)
-        return json.loads(done.stdout)
+        return told
 
     @unittest.skipIf(os.environ.get("PAIL_SANITIZE"), "under sanitizers malloc is not the bucket's")
     def test_oversize_requests_are_500s_as_predicted(self):
@@ -100,6 +113,76 @@ class Verify(unittest.TestCase):
         told = self.verify(rows, conf)
         self.assertEqual((told["predicted"]["rejected_503"], told["observed"]["rejected_503"]), (24, 24))
 
+    CLASSES = ("[server]\nqueue = 0\n[bucket small]\nsize = 64K\ncount = 4\n[bucket big]\nsize = 256K\ncount = 2\n"
+               "[route GET /big]\nbucket = big\n[route /again/]\nbucket = small\nretry = yes\n"
+               "[route *]\nbucket = small\n")
+
+    @unittest.skipIf(os.environ.get("PAIL_SANITIZE"), "under sanitizers malloc is not the bucket's")
+    def test_each_route_has_the_buckets_of_its_class(self):
+        """Of five at once four find a small bucket, of three two a big one; what
+        is too big for a small one is a 500 there, and fits where it is tried again."""
+        rows = []
+        for batch in range(6):
+            at = batch * 200 * MS
+            rows += [(at + i, 80 * MS, 5000, "GET /small") for i in range(5)]
+            rows += [(at + 10 + i, 80 * MS, 200000, "GET /big") for i in range(3)]
+            rows += [(at + 120 * MS, 5 * MS, 100000, "GET /small"), (at + 150 * MS, 5 * MS, 100000, "GET /again/x")]
+        told = self.verify(rows, self.write("classes.conf", self.CLASSES))
+        self.assertEqual([c["name"] for c in told["classes"]], ["small", "big"])
+        for who in ("predicted", "observed"):
+            self.assertEqual((told[who]["rejected_500"], told[who]["rejected_503"]), (6, 12), who)
+        self.assertEqual(told["observed"]["status"], {"200": 42, "500": 6, "503": 12})
+
+    def test_waits_and_latencies_are_held_against_their_intervals(self):
+        """Two at once, one bucket of 30 ms: every second one waits for it."""
+        rows = [(batch * 100 * MS + i, 30 * MS, 5000, "GET /b") for batch in range(10) for i in range(2)]
+        conf = self.write("one.conf", "[server]\nthreads = 1\nqueue = 2\nwait = 1s\n[bucket main]\nsize = 64K\ncount = 1\n")
+        told = self.verify(rows, conf, "--slack", "25ms")
+        self.assertTrue(told["times_inside"], told)
+        self.assertEqual(told["predicted"]["wait_p99"]["ns"], 30 * MS - 1)
+        self.assertEqual(told["predicted"]["latency_p99"]["ns"], 60 * MS - 1)
+        self.assertGreaterEqual(told["observed"]["wait_ns_p99"], 28 * MS)
+        # a plan of which other times were promised: the same server, two buckets in the prediction's place
+        told = self.verify(rows, self.plan(count=2), "--slack", "0ns", code=1)
+        self.assertEqual((told["rates_inside"], told["times_inside"], told["inside"]), (True, False, False))
+
+    def files(self):
+        folder = self.path("files")
+        os.mkdir(folder)
+        for name in ("a", "b"):
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                file.write(name * 100)
+        return folder
+
+    def test_a_handler_is_asked_what_was_recorded(self):
+        rows = [(i * 10 * MS, 1 * MS, 4096, "GET /" + "ab"[i % 2]) for i in range(40)]
+        told = self.verify(rows, self.plan(count=20), "--app", self.files())
+        self.assertEqual(told["observed"]["status"], {"200": 40})
+        self.assertLessEqual(told["observed"]["peak_bytes"], told["bound_bytes"])
+        rows.append((500 * MS, MS, 10, "GET /none"))
+        told = self.verify(rows, self.plan(count=20), "--app", self.path("files"))
+        self.assertEqual(told["observed"]["status"], {"200": 40, "404": 1})
+
+    def test_a_server_that_runs_is_asked_by_its_address(self):
+        rows = [(i * 10 * MS, 1 * MS, 4096, "GET /" + "ab"[i % 2]) for i in range(40)]
+        port_file, conf = self.path("port"), self.plan(count=20)
+        server = subprocess.Popen([PAIL, "serve", "-c", conf, "--listen", "127.0.0.1:0", "--app", self.files(),
+                                   "--port-file", port_file, "--log", self.path("log")], stderr=subprocess.DEVNULL)
+        try:
+            for _ in range(2000):
+                if os.path.exists(port_file) and os.path.getsize(port_file):
+                    break
+                time.sleep(0.01)
+            with open(port_file, encoding="utf-8") as file:
+                url = "http://127.0.0.1:" + file.read().strip()
+            told = self.verify(rows, conf, "--url", url)
+        finally:
+            server.terminate()
+            server.wait(30)
+        self.assertEqual(told["observed"]["status"], {"200": 40})
+        self.assertIsNone(told["observed"]["peak_bytes"])
+        self.assertEqual(self.run_pail("verify", self.path("t.db"), "-c", conf, "--url", url, "--json").returncode, 1)
+
     def test_a_part_of_the_trace_at_twice_the_speed(self):
         rows = [(i * 100 * MS, 20 * MS, 4096, "GET /a") for i in range(50)]
         began = time.monotonic()
@@ -122,10 +205,11 @@ class Verify(unittest.TestCase):
 
     def test_the_table_says_the_same(self):
         rows = [(i * 10 * MS, 1 * MS, 4096, "GET /a") for i in range(20)]
-        done = self.run_pail("verify", self.trace(rows), "-c", self.plan())
+        done = self.run_pail("verify", self.trace(rows), "-c", self.plan(count=20))
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertRegex(done.stdout, r"served \(200\) +20 +20\n")
-        self.assertIn("within the predicted interval\n", done.stdout)
+        self.assertRegex(done.stdout, r"latency p99 +1.00 ms +1.00 ms .. 1.00 ms +[0-9.]+ .?s\n")
+        self.assertIn("within the predicted interval", done.stdout)
 
     def test_bad_input_is_one_line_and_nothing_is_started(self):
         trace = self.trace([(0, MS, 10, "GET /a")])
@@ -136,8 +220,9 @@ class Verify(unittest.TestCase):
                 ((self.path("none.db"), "-c", plain), 3, "none.db"),
                 ((plain, "-c", plain), 3, "pail.conf"),
                 ((trace, "-c", self.path("none.conf")), 3, "none.conf"),
-                ((trace, "-c", self.write("two.conf", "[bucket a]\nsize = 64K\ncount = 4\n"
-                                           "[bucket b]\nsize = 128K\ncount = 4\n")), 3, "2 classes"),
+                ((trace, "-c", plain, "--url", "http://x", "--app", "y"), 2, "exclude"),
+                ((trace, "-c", plain, "--url", "ftp://x"), 2, "ftp://x"),
+                ((trace, trace, "-c", plain), 2, "one trace too many"),
                 ((trace, "-c", plain, "--speed", "0"), 2, "--speed"),
                 ((trace, "-c", plain, "--confidence", "1"), 2, "--confidence")):
             with self.subTest(words=words):
