@@ -256,7 +256,7 @@ static bool next_chunk(struct writer *w)
 		if (old) {
 			atomic_store(&old->owner, chunk_owner(CHUNK_OPEN, tid));
 			w->stream = old->stream;
-			w->sequence = old->sequence;
+			w->sequence = old->sequence + 1;
 			open_chunk(w, old, atomic_load(&old->committed));
 			put_time(w);
 			return true;

@@ -116,18 +116,15 @@ StartServers {20 if mpm == "prefork" else 1}
                    env=user) as r:
         for _ in range(2):
             send(port, "/a.txt", 96, 16)  # every worker has its pools
-            if mpm == "prefork":  # docs/attribution.md says why not event
-                send(tls, "/tls/a.txt", 96, 16, tls=True)
+            send(tls, "/tls/a.txt", 96, 16, tls=True)
         both(port, "/big.txt", 96, headers={"Accept-Encoding": "gzip"})
-        if mpm == "prefork":
-            both(tls, "/tls/big.txt", 96, headers={"Accept-Encoding": "gzip"}, tls=True)
+        both(tls, "/tls/big.txt", 96, headers={"Accept-Encoding": "gzip"}, tls=True)
     # zlib's state is the need; APR's pools are mapped and seen by --pools alone.
     _, zipped = check(r, "/big.txt", 96, least=5)
     assert zipped > 300000, zipped
-    if mpm == "prefork":
-        _, zipped_tls = check(r, "/tls/big.txt", 96, least=5)
-        assert zipped_tls > 300000, zipped_tls
-    check_all(r, (8 if mpm == "prefork" else 4) * 96)
+    _, zipped_tls = check(r, "/tls/big.txt", 96, least=5)
+    assert zipped_tls > 300000, zipped_tls
+    check_all(r, 8 * 96)
     no_blind_tls(r)
 
 

@@ -254,5 +254,25 @@ class Record(unittest.TestCase):
         self.assertEqual(done.returncode, 3)
         self.assertIn("missing", done.stderr)
 
+    def test_threads_one_after_another_lose_nothing(self):
+        """Each goes on in what the one before left of its memory, and then needs more."""
+        program = self.file("threads.py", b"""
+import ctypes, threading
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+def work():
+    for _ in range(2500):
+        libc.free(libc.malloc(100))
+for _ in range(40):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+""")
+        done = self.record(sys.executable, program, options=["--ring", "1M"])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.query("SELECT value FROM meta WHERE key = 'dropped_events'"),
+                         [("0",)])
+
 
 unittest.main(verbosity=2)
