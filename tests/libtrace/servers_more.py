@@ -122,7 +122,9 @@ StartServers {20 if mpm == "prefork" else 1}
     # zlib's state is the need; APR's pools are mapped and seen by --pools alone.
     _, zipped = check(r, "/big.txt", 96, least=5)
     assert zipped > 300000, zipped
-    _, zipped_tls = check(r, "/tls/big.txt", 96, least=5)
+    # In event a thread takes a connection and allocates OpenSSL's read buffer for it
+    # before it reads: that one goes with the request that the thread had before.
+    _, zipped_tls = check(r, "/tls/big.txt", 96, least=5, slack=0.05 if mpm == "event" else 0.0)
     assert zipped_tls > 300000, zipped_tls
     check_all(r, 8 * 96)
     no_blind_tls(r)
