@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A binary min-heap of departures: times of 64 bits, nothing else. The array of
- * a heap is a heap, so a copy of the array is a copy of the heap.
+ * A binary min-heap of departures: times of 64 bits, nothing else.
  */
 #ifndef PAIL_SIMULATOR_HEAP_H
 #define PAIL_SIMULATOR_HEAP_H
@@ -69,25 +68,6 @@ static inline void heap_replace(struct heap *heap, uint64_t key)
 		at = child;
 	}
 	heap->key[at] = key;
-}
-
-/* Makes a heap of the first n keys, which the caller has put there. */
-static inline void heap_order(struct heap *heap, size_t n)
-{
-	assert(n <= heap->capacity);
-	for (size_t root = n / 2; root-- > 0;) {
-		uint64_t key = heap->key[root];
-		size_t at = root;
-		for (size_t child; (child = 2 * at + 1) < n; at = child) {
-			if (child + 1 < n && heap->key[child + 1] < heap->key[child])
-				child++;
-			if (heap->key[child] >= key)
-				break;
-			heap->key[at] = heap->key[child];
-		}
-		heap->key[at] = key;
-	}
-	heap->count = n;
 }
 
 static inline void heap_pop(struct heap *heap)

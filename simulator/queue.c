@@ -7,9 +7,9 @@
  * that it rejected or delayed: `missing` has their departures there, `late` the
  * true departures of those that were delayed. So at an arrival
  *	busy = requests in the unlimited system - |missing| + |late|
- * and while nobody waits that is all there is to know. Only while somebody does,
- * the candidate's own departures matter: they are then made, as a heap, from
- * the unlimited one less `missing` and with `late`.
+ * and while nobody waits that is all there is to know. While somebody does, the
+ * candidate's own departures matter. They are those of the unlimited system since the
+ * arrival before, less `missing`, and `late`: no candidate has a heap of its own.
  *
  * At one instant: departures, starts of those waiting, leaving of those whose
  * time is up, arrivals. Waits end in order of arrival, since all may wait the
@@ -30,8 +30,7 @@ struct excursion {
 	uint64_t next;    /* before this instant nothing of it changes */
 	uint64_t full_at; /* and with fewer than that under way, all are accepted */
 	struct heap missing, late;
-	struct heap busy; /* own departures; kept only while somebody waits */
-	uint32_t *ring;   /* rows that wait, oldest first */
+	uint32_t *ring; /* rows that wait, oldest first */
 	size_t ring_room, ring_head, ring_length;
 	uint64_t last_503; /* instant of the last rejection */
 	bool any_503, failed;
@@ -46,6 +45,9 @@ struct worker {
 	struct excursion **active; /* those that differ now */
 	size_t active_count;
 	uint64_t least_idle; /* least count of those that do not */
+	/* Departures of the unlimited system since the arrival before, ascending. */
+	uint64_t *gone;
+	size_t gone_count, gone_room;
 	bool failed;
 };
 
@@ -181,7 +183,6 @@ static void start_waiting(struct worker *w, struct excursion *x, uint64_t now)
 	uint64_t waited = now - (uint64_t)w->trace->arrival_ns[row];
 	uint64_t gone = departure_of(w->trace, row, now);
 	ring_drop(x);
-	heap_push(&x->busy, gone);
 	if (heap_reserve(&x->late, x->late.count + 1) < 0)
 		x->failed = true;
 	else
@@ -196,43 +197,41 @@ static void start_waiting(struct worker *w, struct excursion *x, uint64_t now)
 		x->out->wait_of[row] = waited;
 }
 
+/* The candidate's next departure up to t; *at counts those of `gone` that were seen. */
+static bool departure_take(const struct worker *w, struct excursion *x, uint64_t t, size_t *at,
+			   uint64_t *now)
+{
+	/* What it refused or delayed did not depart here. Every one of `missing` is among
+	 * those that are gone or will be. */
+	while (*at < w->gone_count && x->missing.count && x->missing.key[0] == w->gone[*at]) {
+		heap_pop(&x->missing);
+		++*at;
+	}
+	bool other = *at < w->gone_count;
+	if (x->late.count && x->late.key[0] <= t &&
+	    (!other || x->late.key[0] <= w->gone[*at])) {
+		*now = x->late.key[0];
+		heap_pop(&x->late);
+		return true;
+	}
+	if (other)
+		*now = w->gone[(*at)++];
+	return other;
+}
+
 /* All that happens up to and at t, but for its arrivals, while somebody waits. */
 static void advance(struct worker *w, struct excursion *x, uint64_t t)
 {
-	while (x->ring_length > 0 && x->busy.key[0] <= t) {
-		uint64_t now = x->busy.key[0];
+	size_t at = 0;
+	uint64_t now;
+	while (x->ring_length > 0 && departure_take(w, x, t, &at, &now)) {
 		leave(w, x, now, false); /* a start exactly at the deadline is served */
-		if (x->ring_length == 0)
-			break;
 		/* One departure, one start: others at this instant come round again,
 		 * and so does a service of zero. */
-		heap_pop(&x->busy);
-		start_waiting(w, x, now);
+		if (x->ring_length > 0)
+			start_waiting(w, x, now);
 	}
 	leave(w, x, t, true);
-}
-
-/* The departures of all c buckets, when the first request begins to wait. */
-static int busy_make(struct excursion *x, const struct heap *unlimited)
-{
-	size_t n = unlimited->count;
-	if (heap_reserve(&x->busy, n + x->late.count) < 0)
-		return -1;
-	uint64_t *key = x->busy.key;
-	memcpy(key, unlimited->key, n * sizeof(*key));
-	for (size_t i = 0; i < x->missing.count; i++) {
-		size_t at = 0;
-		while (key[at] != x->missing.key[i])
-			at++;
-		assert(at < n);
-		key[at] = key[--n];
-	}
-	if (x->late.count > 0) /* else there may be no array yet */
-		memcpy(key + n, x->late.key, x->late.count * sizeof(*key));
-	n += x->late.count;
-	assert(n == x->candidate->count);
-	heap_order(&x->busy, n);
-	return 0;
 }
 
 /* `unlimited` is without this request yet, and without all that left until t. */
@@ -244,14 +243,10 @@ static int arrive(struct worker *w, struct excursion *x, uint32_t row, uint64_t 
 	if (busy < x->candidate->count)
 		return 0;
 	x->out->excursion_arrivals++;
-	if (x->ring_length < x->candidate->queue) {
-		if (x->ring_length == 0 && busy_make(x, unlimited) < 0)
-			return -1;
-		if (ring_add(x, row) < 0)
-			return -1;
-	} else {
+	if (x->ring_length >= x->candidate->queue)
 		reject(w, x, row, t);
-	}
+	else if (ring_add(x, row) < 0)
+		return -1;
 	if (heap_reserve(&x->missing, x->missing.count + 1) < 0)
 		return -1;
 	heap_push(&x->missing, departure_of(w->trace, row, t));
@@ -282,18 +277,16 @@ static void excursion_settle(struct worker *w, struct excursion *x, uint64_t t)
 		heap_pop(&x->late);
 }
 
-static void excursion_note(const struct worker *w, struct excursion *x)
+static void excursion_note(struct excursion *x)
 {
 	x->active = x->missing.count || x->late.count || x->ring_length;
 	x->full_at = x->candidate->count + x->missing.count - x->late.count;
 	x->next = x->missing.count ? x->missing.key[0] : UINT64_MAX;
 	if (x->late.count && x->late.key[0] < x->next)
 		x->next = x->late.key[0];
-	if (x->ring_length == 0)
-		return;
-	uint64_t deadline = deadline_of(w, x, ring_first(x));
-	x->next = x->busy.key[0] < x->next ? x->busy.key[0] : x->next;
-	x->next = deadline < x->next ? deadline : x->next;
+	/* While somebody waits each arrival is looked at: departures are not kept. */
+	if (x->ring_length > 0)
+		x->next = 0;
 }
 
 static int arrival_at_active(struct worker *w, uint32_t row, uint64_t t,
@@ -308,7 +301,7 @@ static int arrival_at_active(struct worker *w, uint32_t row, uint64_t t,
 		excursion_settle(w, x, t);
 		if (arrive(w, x, row, t, unlimited) < 0 || x->failed)
 			return -1;
-		excursion_note(w, x);
+		excursion_note(x);
 		if (x->active) {
 			k++;
 			continue;
@@ -329,10 +322,29 @@ static int arrival_at_idle(struct worker *w, uint32_t row, uint64_t t,
 			continue;
 		if (arrive(w, x, row, t, unlimited) < 0)
 			return -1;
-		excursion_note(w, x);
+		excursion_note(x);
 		w->active[w->active_count++] = x;
 	}
 	least_idle_find(w);
+	return 0;
+}
+
+/* Moves what departs up to t from the unlimited system to `gone`. */
+static int departures_until(struct worker *w, struct heap *unlimited, uint64_t t)
+{
+	w->gone_count = 0;
+	while (unlimited->count && unlimited->key[0] <= t) {
+		if (w->gone_count == w->gone_room) {
+			size_t room = w->gone_room ? 2 * w->gone_room : 256;
+			uint64_t *gone = realloc(w->gone, room * sizeof(*gone));
+			if (!gone)
+				return -1;
+			w->gone = gone;
+			w->gone_room = room;
+		}
+		w->gone[w->gone_count++] = unlimited->key[0];
+		heap_pop(unlimited);
+	}
 	return 0;
 }
 
@@ -341,8 +353,8 @@ static int worker_play(struct worker *w, struct heap *unlimited)
 	for (size_t i = 0; i < w->trace->count; i++) {
 		uint64_t t = (uint64_t)w->trace->arrival_ns[i];
 		uint32_t row = (uint32_t)i;
-		while (unlimited->count && unlimited->key[0] <= t)
-			heap_pop(unlimited);
+		if (departures_until(w, unlimited, t) < 0)
+			return -1;
 		/* The active first: one that comes to rest here is as the unlimited
 		 * system again, and may be full at once. */
 		size_t before = w->active_count;
@@ -364,7 +376,8 @@ static void *worker_run(void *arg)
 	struct heap unlimited = {0};
 	w->active = calloc(w->count ? w->count : 1, sizeof(struct excursion *));
 	least_idle_find(w);
-	w->failed = !w->active || worker_play(w, &unlimited) < 0;
+	w->failed = !w->active || worker_play(w, &unlimited) < 0 ||
+		    departures_until(w, &unlimited, UINT64_MAX) < 0;
 	for (size_t k = 0; k < w->count; k++) {
 		if (w->excursion[k].ring_length > 0)
 			advance(w, &w->excursion[k], UINT64_MAX);
@@ -372,6 +385,7 @@ static void *worker_run(void *arg)
 	}
 	heap_release(&unlimited);
 	free(w->active);
+	free(w->gone);
 	return NULL;
 }
 
@@ -430,7 +444,6 @@ static int queue_pass(const struct sim_trace *trace, const struct queue_ask *ask
 	for (size_t w = 0; result == 0 && w < threads; w++)
 		result = worker[w].failed ? -1 : 0;
 	for (size_t k = 0; x && k < n; k++) {
-		heap_release(&x[k].busy);
 		heap_release(&x[k].missing);
 		heap_release(&x[k].late);
 		free(x[k].ring);
