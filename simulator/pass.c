@@ -375,9 +375,9 @@ int pass_make(const struct sim_trace *trace, const struct grid_ask *ask, struct 
 	*pass = (struct pass){.trace = trace, .ask = ask};
 	pass->kernel = slots_kernel_choose(ask->kernel);
 	if (!pass->kernel)
-		return err_usage(err,
-				 "no kernel '%s' on this machine: portable, avx2 or avx512",
-				 ask->kernel);
+		return err_usage(
+			err, "no kernel '%s' on this machine: portable, neon, avx2 or avx512",
+			ask->kernel);
 	pass->slot_count = ask->counts[ask->count_count - 1];
 	pass->batches = ask->batches ? ask->batches : 1;
 	if (pass->batches > trace->count)

@@ -110,7 +110,7 @@ struct grid_ask {
 	bool keep_slots;          /* fill grid.slot */
 	uint64_t early_size;      /* not 0: a request that needs more frees its bucket early */
 	uint64_t stream_requests; /* of a stream with batches: how many will come */
-	const char *kernel;       /* "portable", "avx2", "avx512"; NULL: the best */
+	const char *kernel;       /* "portable", "neon", "avx2", "avx512"; NULL: the best */
 };
 
 struct grid_outcome {

@@ -131,6 +131,8 @@ const struct slots_kernel *slots_kernel_choose(const char *name)
 		able[count++] = &slots_avx512;
 	if (__builtin_cpu_supports("avx2"))
 		able[count++] = &slots_avx2;
+#elif defined(__aarch64__)
+	able[count++] = &slots_neon; /* every one has it */
 #endif
 	able[count++] = &slots_portable;
 	for (size_t i = 0; i < count; i++) {

@@ -14,7 +14,7 @@
  *
  * Keys are the leaves of a tree of minima with 16 children to a node, so the
  * first free of a million slots is five comparisons away. Kernels (portable,
- * AVX2, AVX-512) do the search; all give the same slots, which tests compare.
+ * NEON, AVX2, AVX-512) do the search; all give the same slots, which tests compare.
  *
  * One struct slots belongs to one thread.
  */
@@ -87,6 +87,8 @@ struct slots_kernel {
 extern const struct slots_kernel slots_portable;
 #if defined(__x86_64__)
 extern const struct slots_kernel slots_avx2, slots_avx512;
+#elif defined(__aarch64__)
+extern const struct slots_kernel slots_neon;
 #endif
 
 /* The best that this machine can run; or the one of that name, NULL if it

@@ -63,7 +63,7 @@ FILES = {
 }
 # The C library, POSIX and Linux, and the compiler's own.
 LIBC = """
-    alloca argp argz arpa/* asm/* assert bits/* byteswap cet complex cpuid crypt ctype dirent dlfcn elf
+    alloca argp argz arm_neon arpa/* asm/* assert bits/* byteswap cet complex cpuid crypt ctype dirent dlfcn elf
     emmintrin endian err errno error execinfo fcntl features fenv float fnmatch ftw getopt glob grp
     ifaddrs immintrin inttypes langinfo libgen limits link linux/* locale malloc math memory mntent
     net/* netdb netinet/* obstack poll printf pthread pwd regex sanitizer/* sched search semaphore setjmp

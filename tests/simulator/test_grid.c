@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-static const char *const kernels[] = {"portable", "avx2", "avx512"};
+static const char *const kernels[] = {"portable", "neon", "avx2", "avx512"};
 
 static void count_fates(const enum fate *fate, size_t count, struct grid_outcome *out)
 {
@@ -154,7 +154,7 @@ static void test_grid__many_slots_are_the_lowest_free_ones(void **state)
 				until[s] = t + (uint64_t)columns.service_ns[i];
 		}
 		const uint64_t size = 1;
-		for (size_t k = 0; k < 3; k++) {
+		for (size_t k = 0; k < sizeof(kernels) / sizeof(*kernels); k++) {
 			if (!slots_kernel_choose(kernels[k]))
 				continue;
 			struct grid_ask ask = {&size, 1,    &width, 1, 1,
@@ -181,7 +181,7 @@ static void same_with_threads(struct sim_columns *columns, bool *repaired)
 	struct grid_ask ask = {sizes, 3, counts, 5, 1, 32, true, 0, 0, "portable"};
 	assert_int_equal(grid_run(&columns->trace, &ask, &one, &err), 0);
 	for (unsigned threads = 2; threads <= 8; threads++) {
-		for (size_t k = 0; k < 3; k++) {
+		for (size_t k = 0; k < sizeof(kernels) / sizeof(*kernels); k++) {
 			if (!slots_kernel_choose(kernels[k]))
 				continue;
 			ask.threads = threads;
