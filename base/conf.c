@@ -47,6 +47,11 @@ static const struct key server_keys[] = {
 	PLAN_KEY("idle_timeout", TIME, idle_timeout_ns),
 	PLAN_KEY("cpu_deadline", TIME, cpu_deadline_ns),
 	PLAN_KEY("wall_deadline", TIME, wall_deadline_ns),
+	PLAN_KEY("outgoing", COUNT, outgoing),
+	PLAN_KEY("outgoing_rcvbuf", SIZE, outgoing_rcvbuf_bytes),
+	PLAN_KEY("outgoing_sndbuf", SIZE, outgoing_sndbuf_bytes),
+	PLAN_KEY("outgoing_wait", TIME, outgoing_wait_ns),
+	PLAN_KEY("resolvers", COUNT, resolvers),
 	PLAN_KEY("image", SIZE, image_bytes),
 	PLAN_KEY("system", SIZE, system_bytes),
 	PLAN_KEY("policy", POLICY, policy),
@@ -359,7 +364,7 @@ static void set_on_oom(struct reader *reader, const char *name, const char *valu
 
 static void unknown_key(struct reader *reader, const struct key *keys, const char *name)
 {
-	char known[448] = "";
+	char known[640] = "";
 	for (size_t i = 0; keys[i].name; i++) {
 		size_t length = strlen(known);
 		snprintf(known + length, sizeof(known) - length, "%s%s", i ? ", " : "",

@@ -31,6 +31,11 @@ void limits_defaults(struct plan *plan)
 		.idle_timeout_ns = 60 * SECOND_NS,
 		.cpu_deadline_ns = 5 * SECOND_NS,
 		.wall_deadline_ns = 30 * SECOND_NS,
+		.outgoing = 32,
+		.outgoing_rcvbuf_bytes = 16 * KIB,
+		.outgoing_sndbuf_bytes = 16 * KIB,
+		.outgoing_wait_ns = SECOND_NS,
+		.resolvers = 2,
 		.image_bytes = 16 * MIB,
 		.system_bytes = 8 * MIB,
 		.policy = ARENA_REUSE,
@@ -148,11 +153,33 @@ static void add_connections(struct sum *sum, const struct plan *plan)
 		  plan->connections, exact(LIMITS_KERNEL_CONNECTION_BYTES, a));
 }
 
+/* Sockets that handlers open, to databases and the like. */
+static void add_outgoing(struct sum *sum, const struct plan *plan)
+{
+	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX], c[UNITS_TEXT_MAX];
+	uint64_t each_bytes;
+	if (plan->outgoing > 0) {
+		sum->overflow |= __builtin_add_overflow(
+			plan->outgoing_rcvbuf_bytes, plan->outgoing_sndbuf_bytes, &each_bytes);
+		sum->overflow |= __builtin_mul_overflow(each_bytes, 2, &each_bytes);
+		sum->overflow |= __builtin_add_overflow(
+			each_bytes, LIMITS_KERNEL_CONNECTION_BYTES, &each_bytes);
+		name_term(add(sum, plan->outgoing, each_bytes), "outgoing connections",
+			  "%u x (2 x (%s rcvbuf + %s sndbuf) + %s kernel's own)",
+			  plan->outgoing, exact(plan->outgoing_rcvbuf_bytes, a),
+			  exact(plan->outgoing_sndbuf_bytes, b),
+			  exact(LIMITS_KERNEL_CONNECTION_BYTES, c));
+	}
+	if (plan->resolvers > 0)
+		name_term(add(sum, plan->resolvers, LIMITS_RESOLVER_BYTES), "name look-ups",
+			  "%u threads x %s", plan->resolvers, exact(LIMITS_RESOLVER_BYTES, a));
+}
+
 /* Eight bytes for each page of address space, guard zones included: at most
  * one stack with its guard for each bucket, big stack and worker. */
 static void add_page_tables(struct sum *sum, const struct plan *plan)
 {
-	uint64_t stacks = plan->big_stack_count + (uint64_t)plan->threads * 2;
+	uint64_t stacks = plan->big_stack_count + plan->resolvers + (uint64_t)plan->threads * 2;
 	for (uint32_t i = 0; i < plan->class_count; i++)
 		stacks += plan->class[i].count;
 	uint64_t user_bytes = sum->total_bytes, space_bytes;
@@ -170,6 +197,7 @@ static void add_all(struct sum *sum, const struct plan *plan)
 	name_term(term, "big stacks", "%u x %s", plan->big_stack_count,
 		  exact(plan->big_stack_bytes, a));
 	add_connections(sum, plan);
+	add_outgoing(sum, plan);
 	name_term(add(sum, 1, plan->system_bytes), "system region",
 		  "what is allocated outside "
 		  "requests");
@@ -326,6 +354,10 @@ static int check_server(const struct plan *plan, struct limits_place *place, str
 		{"sndbuf", plan->sndbuf_bytes, 2304, 1 << 30, BYTES},
 		{"head", plan->head_bytes, LIMITS_HEAD_LEAST_BYTES, 1 << 24, BYTES},
 		{"body", plan->body_bytes_max, 0, SIZE_MOST, BYTES},
+		{"outgoing", plan->outgoing, 0, 1 << 20, NUMBER},
+		{"outgoing_rcvbuf", plan->outgoing_rcvbuf_bytes, 2304, 1 << 30, BYTES},
+		{"outgoing_sndbuf", plan->outgoing_sndbuf_bytes, 2304, 1 << 30, BYTES},
+		{"resolvers", plan->resolvers, 0, 64, NUMBER},
 		{"image", plan->image_bytes, MIB, SIZE_MOST, PAGES},
 		{"system", plan->system_bytes, 64 * KIB, SIZE_MOST, PAGES},
 	};

@@ -6,6 +6,7 @@
  *   bound = sum over classes of count x (arena + stack + meta)
  *         + big stacks + header buffers + connection table
  *         + connections x (2 x (rcvbuf + sndbuf) + the kernel's own)
+ *         + sockets of handlers, likewise, and threads that look up names
  *         + system region + worker threads + text, data and libraries
  *         + page tables
  *
@@ -77,6 +78,10 @@ struct plan {
 	uint64_t head_timeout_ns, body_timeout_ns, write_timeout_ns, idle_timeout_ns;
 	uint64_t cpu_deadline_ns;  /* CPU time of a handler; 0: none */
 	uint64_t wall_deadline_ns; /* wall-clock time of a handler; 0: none */
+	uint32_t outgoing;         /* sockets that handlers may have open, all together */
+	uint64_t outgoing_rcvbuf_bytes, outgoing_sndbuf_bytes;
+	uint64_t outgoing_wait_ns; /* how long one waits for a socket to come free */
+	uint32_t resolvers;        /* threads that look up names for getaddrinfo() */
 	uint64_t image_bytes;      /* allowance for text, data and libraries */
 	uint64_t system_bytes;     /* the region that malloc outside a request uses */
 	enum arena_policy policy;
@@ -160,6 +165,7 @@ enum {
 	LIMITS_KERNEL_CONNECTION_BYTES = 8192,
 	LIMITS_GUARD_BYTES = 1 << 20, /* PROT_NONE below each stack: no memory but its tables */
 	LIMITS_PAGE_TABLES_LEAST_BYTES = 256 << 10, /* of the image and the upper levels */
+	LIMITS_RESOLVER_BYTES = 256 << 10,          /* stack of a thread that looks up names */
 	LIMITS_THREAD_BYTES = 1 << 20, /* a worker's own stacks, epoll events, rings */
 	/* The admin address: a stack and a buffer for each client; and of each client,
 	 * in the kernel, 8 KiB as above and 2 x (4 KiB + 32 KiB) of socket buffers. */

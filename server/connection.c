@@ -427,6 +427,12 @@ static bool connection_go_on(struct connection *c)
 	}
 	if (r->waits_for == REQUEST_WAIT_TIME)
 		return false;
+	if (r->waits_for == REQUEST_WAIT_IO) {
+		/* Nobody wants the answer; what undoes the request goes on. */
+		if (c->broken && r->stage == REQUEST_HANDLE)
+			return request_resume(r, REQUEST_GONE);
+		return r->io_ready && request_resume(r, REQUEST_WOKEN);
+	}
 	if (c->broken)
 		return request_resume(r, REQUEST_GONE);
 	if ((r->waits_for == REQUEST_WAIT_READ && c->readable) ||

@@ -3,6 +3,7 @@
 
 #include "server/bucket.h"
 #include "server/loop.h"
+#include "server/resolve.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -218,7 +219,10 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 		   void *argument)
 {
 	NEXT(pthread_create);
-	return noting() ? EAGAIN : next(thread, attributes, start, argument);
+	if (!noting())
+		return next(thread, attributes, start, argument);
+	return resolve_inline(__builtin_return_address(0), thread, start, argument) ? 0
+										    : EAGAIN;
 }
 
 STEPPED int pthread_mutex_lock(pthread_mutex_t *lock)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/loop.h"
 
+#include "server/aio.h"
 #include "server/fault.h"
 #include "server/malloc.h"
+#include "server/resolve.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -341,6 +343,7 @@ static bool worker_woken(struct worker *worker)
 
 	if (read(worker->wake_fd, &count, sizeof(count)) < 0)
 		return false;
+	resolve_deliver(worker);
 	if (!atomic_load(&core.draining))
 		return true;
 	worker_listen(worker, false);
@@ -387,6 +390,8 @@ static void worker_turn(struct worker *worker)
 			newcomers = true;
 		else if (who == worker)
 			newcomers |= worker_woken(worker);
+		else if (aio_tagged(who))
+			aio_event(aio_tagged(who));
 		else
 			connection_event(who, worker->events[i].events);
 		worker_run_ready(worker);

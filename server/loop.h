@@ -41,6 +41,8 @@ struct worker_counts {
 	 * a bucket; refused: 4xx of the core's own */
 	uint64_t accepted, evicted, requests, failed, rejected, refused;
 	uint64_t passed_on; /* times that a newcomer was left to another worker */
+	/* times that a handler waited for its own descriptors; the most at once */
+	uint64_t io_waits, io_waiting_peak;
 };
 
 struct worker {
@@ -72,6 +74,7 @@ struct worker {
 	struct red_zone red_zone;
 	struct worker_counts counts; /* written by metrics_add() */
 	struct metrics *metrics;
+	uint32_t io_waiting;  /* requests that wait for their own descriptors */
 	const char *stepping; /* a deadline that waits for the code to leave libc */
 	uint32_t steps, watched, looks;
 	_Atomic bool stopped;    /* by a failure, for good (fail.h) */

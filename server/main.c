@@ -16,7 +16,9 @@
 #include "server/loop.h"
 #include "server/malloc.h"
 #include "server/pkeys.h"
+#include "server/resolve.h"
 #include "server/seal.h"
+#include "server/sockets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -192,7 +194,7 @@ static int log_open(const char *path, struct err *err)
 static int descriptors_allow(const struct plan *plan, struct err *err)
 {
 	/* Each connection, a file that it sends, and the server's own. */
-	rlim_t need = 2 * (rlim_t)plan->connections + 64;
+	rlim_t need = 2 * (rlim_t)plan->connections + 2 * (rlim_t)plan->outgoing + 64;
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= need)
@@ -252,6 +254,8 @@ static int core_open(const struct options *options, struct err *err)
 	if (region_open(&core.region, &core.plan, err) < 0)
 		return -1;
 	malloc_system_open(region_system(&core.region), core.plan.system_bytes);
+	if (sockets_open(&core.plan, err) < 0)
+		return -1;
 	if (descriptors_allow(&core.plan, err) < 0 || fault_open(err) < 0 ||
 	    app_open(options->app, &core.handler, err) < 0)
 		return -1;
@@ -390,7 +394,8 @@ static void core_log_end(void)
 {
 	struct worker_counts all = {0};
 	struct malloc_counts system;
-	char line[512];
+	struct socket_counts sockets;
+	char line[768];
 
 	if (core.log_fd < 0)
 		return;
@@ -402,18 +407,24 @@ static void core_log_end(void)
 		all.failed += counts->failed;
 		all.rejected += counts->rejected;
 		all.refused += counts->refused;
+		all.io_waits += counts->io_waits;
+		all.io_waiting_peak += counts->io_waiting_peak;
 	}
 	malloc_count(&system);
-	int length = snprintf(line, sizeof(line),
-			      "{\"end\":true,\"connections\":%" PRIu64 ",\"evicted\":%" PRIu64
-			      ",\"requests\":%" PRIu64 ",\"failed\":%" PRIu64
-			      ",\"rejected\":%" PRIu64 ",\"refused\":%" PRIu64
-			      ",\"system_bytes\":%" PRIu64 ",\"system_blocks\":%" PRIu64
-			      ",\"system_bytes_peak\":%" PRIu64 ",\"system_refusals\":%" PRIu64
-			      ",\"escapes\":%" PRIu64 "}\n",
-			      all.accepted, all.evicted, all.requests, all.failed, all.rejected,
-			      all.refused, system.system_bytes_now, system.system_blocks,
-			      system.system_bytes_peak, system.refused, escapes_count());
+	sockets_count(&sockets);
+	int length = snprintf(
+		line, sizeof(line),
+		"{\"end\":true,\"connections\":%" PRIu64 ",\"evicted\":%" PRIu64
+		",\"requests\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"rejected\":%" PRIu64
+		",\"refused\":%" PRIu64 ",\"system_bytes\":%" PRIu64
+		",\"system_blocks\":%" PRIu64 ",\"system_bytes_peak\":%" PRIu64
+		",\"system_refusals\":%" PRIu64 ",\"escapes\":%" PRIu64 ",\"io_waits\":%" PRIu64
+		",\"io_waiting_peak\":%" PRIu64
+		",\"outgoing\":%u,\"outgoing_peak\":%u,\"outgoing_refused\":%" PRIu64 "}\n",
+		all.accepted, all.evicted, all.requests, all.failed, all.rejected, all.refused,
+		system.system_bytes_now, system.system_blocks, system.system_bytes_peak,
+		system.refused, escapes_count(), all.io_waits, all.io_waiting_peak, sockets.now,
+		sockets.peak, sockets.refused);
 	if (write(core.log_fd, line, (size_t)length) < 0)
 		fprintf(stderr, "pail serve: can't write the log: %s\n", strerror(errno));
 }
@@ -445,6 +456,8 @@ static int core_serve(const struct options *options, const char *name, unsigned 
 	if (core.log_fd == -2)
 		return -1;
 	signals_take(&signals);
+	if (resolve_open(err) < 0)
+		return -1;
 	for (uint32_t i = 0; i < core.plan.threads; i++)
 		if (worker_start(core.worker[i], err) < 0)
 			return -1;

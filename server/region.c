@@ -25,6 +25,11 @@ static size_t big_stack_stride(const struct plan *plan)
 	return REGION_GUARD_BYTES + plan->big_stack_bytes;
 }
 
+static size_t resolver_stride(void)
+{
+	return REGION_GUARD_BYTES + LIMITS_RESOLVER_BYTES;
+}
+
 static size_t arena_stride(const struct plan *plan, uint32_t class_index)
 {
 	return plan->class[class_index].size_bytes + LIMITS_PAGE_BYTES;
@@ -53,6 +58,8 @@ static void region_lay_out(struct region *region, const struct plan *plan)
 	}
 	region->big_stacks = at;
 	at += plan->big_stack_count * big_stack_stride(plan);
+	region->resolvers = at;
+	at += plan->resolvers * resolver_stride();
 	at += REGION_GUARD_BYTES;
 	for (uint32_t i = 0; i < plan->class_count; i++) {
 		region->arenas[i] = at;
@@ -116,6 +123,10 @@ static int region_touch_all(struct region *region)
 				       region->big_stacks + i * big_stack_stride(plan) +
 					       REGION_GUARD_BYTES,
 				       plan->big_stack_bytes);
+	for (uint32_t i = 0; i < plan->resolvers && !failed; i++)
+		failed |= region_touch(
+			region, region->resolvers + i * resolver_stride() + REGION_GUARD_BYTES,
+			LIMITS_RESOLVER_BYTES);
 	for (uint32_t i = 0; i < plan->class_count && !failed; i++)
 		for (uint32_t k = 0; k < plan->class[i].count && !failed; k++)
 			failed |= region_touch(region,
@@ -187,6 +198,13 @@ unsigned char *region_big_stack(const struct region *region, uint32_t index)
 {
 	assert(index < region->plan->big_stack_count);
 	return region->base + region->big_stacks + index * big_stack_stride(region->plan) +
+	       REGION_GUARD_BYTES;
+}
+
+unsigned char *region_resolver(const struct region *region, uint32_t index)
+{
+	assert(index < region->plan->resolvers);
+	return region->base + region->resolvers + index * resolver_stride() +
 	       REGION_GUARD_BYTES;
 }
 

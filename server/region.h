@@ -10,6 +10,7 @@
  *	thread blocks     per worker: * signal stack, * worker state and stack
  *	stacks            per bucket: * REGION_GUARD_BYTES, then its small stack
  *	big stacks        the same, for those that are lent
+ *	resolvers         per thread that looks up names: * its stack
  *	arenas            class by class: arena, *
  *	meta              per bucket: struct bucket (arena, request, output)
  *	head buffers      per connection
@@ -52,7 +53,8 @@ struct region {
 	uint32_t bucket_count;
 	uint32_t class_first[LIMITS_CLASSES_MAX]; /* index of the class's first bucket */
 	/* Offsets from base. */
-	size_t threads, stacks[LIMITS_CLASSES_MAX], big_stacks, arenas[LIMITS_CLASSES_MAX];
+	size_t threads, stacks[LIMITS_CLASSES_MAX], big_stacks, resolvers,
+		arenas[LIMITS_CLASSES_MAX];
 	size_t meta, heads, connections, system, admin;
 	size_t stack_bytes[LIMITS_CLASSES_MAX];
 };
@@ -64,6 +66,7 @@ unsigned char *region_signal_stack(const struct region *region, uint32_t thread)
 unsigned char *region_worker(const struct region *region, uint32_t thread);
 unsigned char *region_stack(const struct region *region, uint32_t bucket); /* its low end */
 unsigned char *region_big_stack(const struct region *region, uint32_t index);
+unsigned char *region_resolver(const struct region *region, uint32_t index);
 unsigned char *region_arena(const struct region *region, uint32_t bucket);
 unsigned char *region_meta(const struct region *region, uint32_t bucket);
 unsigned char *region_head(const struct region *region, uint32_t connection);

@@ -55,7 +55,8 @@ enum request_wait {
 	REQUEST_WAIT_NONE,
 	REQUEST_WAIT_READ,
 	REQUEST_WAIT_WRITE,
-	REQUEST_WAIT_TIME
+	REQUEST_WAIT_TIME,
+	REQUEST_WAIT_IO, /* descriptors of the handler's own (aio.h), or a time */
 };
 enum request_wake { REQUEST_WOKEN, REQUEST_TIMED_OUT, REQUEST_GONE };
 
@@ -108,6 +109,7 @@ struct pail_request {
 	int big_stack;                 /* index of the one lent, or -1 */
 	struct pail_request *big_next; /* in the line for one */
 	bool granted;                  /* what it waited for in a line has come */
+	bool io_ready;                 /* one of its own descriptors is */
 	uint32_t outside;
 	uint32_t null_count; /* times that malloc gave NULL to a library */
 

@@ -28,7 +28,9 @@
  *	malloc.c      malloc inside: the bucket's arena. Outside: the system region;
  *	              strings.c: what libc would allocate for its caller
  *	fault.c       signals, guard zones, deadlines: what becomes a jump
- *	streams.c     files that a jump left open; locks.c: mutexes; sleep.c: waiting
+ *	streams.c     files that a jump left open; locks.c: mutexes
+ *	aio*.c        calls of the handler's that would block: others run meanwhile;
+ *	              sleep.c: sleeping, sockets.c: how many, resolve.c: names
  *	response.c    heads;  files.c, builtin*.c: handlers;  log.c: one line each
  *	escapes.c     --debug-escapes: who keeps memory of a request beyond it
  *	libc_lock.c   whether a jump leaves a lock of libc's own behind

@@ -9,7 +9,6 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <poll.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -78,29 +77,4 @@ unsigned sleep(unsigned seconds)
 	struct timespec time = {seconds, 0}, left = {0, 0};
 
 	return nanosleep(&time, &left) == 0 ? 0 : (unsigned)left.tv_sec;
-}
-
-/* Looks again and again, at growing distances of at most 10 ms: other
- * descriptors than the client's have no place in the worker's epoll yet. */
-int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
-{
-	static int (*next)(struct pollfd *, nfds_t, int);
-	struct pail_request *r = request_current();
-
-	if (!next)
-		*(void **)&next = dlsym(RTLD_NEXT, "poll");
-	if (!may_yield(r) || timeout_ms == 0)
-		return next(fds, count, timeout_ms);
-	uint64_t until_ns =
-		timeout_ms < 0 ? UINT64_MAX : loop_now_ns() + (uint64_t)timeout_ms * 1000000;
-	uint64_t pause_ns = count ? 50000 : UINT64_MAX / 2;
-	for (;;) {
-		int found = next(fds, count, 0);
-		uint64_t now_ns = loop_now_ns();
-		if (found != 0 || now_ns >= until_ns)
-			return found;
-		uint64_t left_ns = until_ns - now_ns;
-		sleep_until(r, now_ns + (left_ns < pause_ns ? left_ns : pause_ns));
-		pause_ns = pause_ns < 5000000 ? 2 * pause_ns : pause_ns;
-	}
 }

@@ -4,6 +4,7 @@
 #include "server/bucket.h"
 #include "server/fault.h"
 #include "server/loop.h"
+#include "server/sockets.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -18,7 +19,6 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -40,6 +40,15 @@ static void forget_of(struct pail_request *r, enum stream_kind kind, const void 
 void streams_forget(struct pail_request *r, int fd)
 {
 	forget_of(r, STREAM_DESCRIPTOR, NULL, fd);
+}
+
+void streams_note_descriptor(struct pail_request *r, int fd)
+{
+	if (!r || fd < 0 || r->outside || r->stage >= REQUEST_CLOSE ||
+	    r->streams.count == STREAMS_MAX)
+		return;
+	r->streams.open[r->streams.count++] =
+		(struct stream){.kind = STREAM_DESCRIPTOR, .fd = fd};
 }
 
 void streams_close(struct pail_request *r)
@@ -117,8 +126,6 @@ OPENS_FILE(tmpfile, (void), )
 OPENS_FILE(fmemopen, (void *bytes, size_t size, const char *mode), bytes, size, mode)
 OPENS_FILE(open_memstream, (char **bytes, size_t *size), bytes, size)
 OPENS_DESCRIPTOR(creat, (const char *path, mode_t mode), path, mode)
-OPENS_DESCRIPTOR(socket, (int domain, int type, int protocol), domain, type, protocol)
-OPENS_DESCRIPTOR(dup, (int fd_old), fd_old)
 OPENS_DESCRIPTOR(eventfd, (unsigned value, int flags), value, flags)
 OPENS_DESCRIPTOR(epoll_create, (int size), size)
 OPENS_DESCRIPTOR(epoll_create1, (int flags), flags)
@@ -130,10 +137,6 @@ OPENS_DESCRIPTOR(mkstemp, (char *path), path)
 OPENS_DESCRIPTOR(mkstemp64, (char *path), path)
 OPENS_DESCRIPTOR(mkostemp, (char *path, int flags), path, flags)
 OPENS_DESCRIPTOR(mkostemp64, (char *path, int flags), path, flags)
-OPENS_DESCRIPTOR(accept, (int fd_old, struct sockaddr *address, socklen_t *length), fd_old,
-		 address, length)
-OPENS_DESCRIPTOR(accept4, (int fd_old, struct sockaddr *address, socklen_t *length, int flags),
-		 fd_old, address, length, flags)
 
 /* These may give a descriptor that is noted already. */
 #	define REPLACES_DESCRIPTOR(function, parameters, ...)       \
@@ -175,6 +178,7 @@ int fclose(FILE *file)
 {
 	NEXT(fclose);
 	forget(STREAM_FILE, file, -1);
+	sockets_closed(fileno(file)); /* libc closes it by itself */
 	return next(file);
 }
 
@@ -257,19 +261,11 @@ int pipe2(int ends[2], int flags)
 	return result;
 }
 
-int socketpair(int domain, int type, int protocol, int ends[2])
-{
-	NEXT(socketpair);
-	int result = next(domain, type, protocol, ends);
-	for (int i = 0; i < 2 && result == 0; i++)
-		note(STREAM_DESCRIPTOR, NULL, ends[i]);
-	return result;
-}
-
 int close(int fd)
 {
 	NEXT(close);
 	forget(STREAM_DESCRIPTOR, NULL, fd);
+	sockets_closed(fd);
 	return next(fd);
 }
 

@@ -32,6 +32,8 @@ struct pail_request;
 /* Closes all that is noted, last opened first. Each is forgotten before it is
  * closed, so that a fault in one leads on to the next. */
 void streams_close(struct pail_request *r);
+/* The request opened it (if there is one, and it is not outside). */
+void streams_note_descriptor(struct pail_request *r, int fd);
 /* The descriptor has another owner now. */
 void streams_forget(struct pail_request *r, int fd);
 

@@ -9,8 +9,9 @@
  * (see pail_outside_begin). A request that wants more than its bucket is left
  * by a jump out of malloc: the handler's frames are gone, the client gets 500,
  * and pail_defer()ed functions and pail_request_end() still run. Calls that
- * would block (body reads, large writes, sleeps, polls) let other requests run
- * on the same thread meanwhile.
+ * would block (body reads, large writes, sleeps, and reads, writes, connects and
+ * polls of descriptors of the handler's own) let other requests run on the same
+ * thread meanwhile; docs/handlers-waiting.md has the list.
  *
  * Build: cc -shared -fPIC $(pkg-config --cflags pail) -o lib.so handler.c
  */

@@ -92,7 +92,13 @@ static void test_limits__each_term_is_what_it_says(void **state)
 	assert_int_equal(term(&bound, "kernel's own")->bytes,
 			 100 * LIMITS_KERNEL_CONNECTION_BYTES);
 	assert_true(term(&bound, "page tables")->bytes > bound.total_bytes / 600);
-	assert_int_equal(bound.term_count, 10);
+	assert_int_equal(
+		term(&bound, "outgoing connections")->bytes,
+		plan.outgoing * (2 * (plan.outgoing_rcvbuf_bytes + plan.outgoing_sndbuf_bytes) +
+				 LIMITS_KERNEL_CONNECTION_BYTES));
+	assert_int_equal(term(&bound, "name look-ups")->bytes,
+			 plan.resolvers * LIMITS_RESOLVER_BYTES);
+	assert_int_equal(bound.term_count, 12);
 }
 
 static void test_limits__every_number_moves_the_bound_up(void **state)

@@ -79,7 +79,8 @@ class Inside(unittest.TestCase):
         self.tainted("/fall-strftime?64", "strftime")
 
     def test_name_service(self):
-        self.tainted("/fall-address?64", "getaddrinfo")
+        # Names are looked up on threads of the server's: no request is inside libc for it.
+        self.contained([f"/fall-address?{pad}" for pad in range(16, 1200, 64)])
 
     def test_the_list_of_modules(self):
         self.tainted("/modules", "dl_iterate_phdr")
