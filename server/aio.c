@@ -32,7 +32,7 @@ struct pail_request *aio_request(void)
 {
 	struct pail_request *r = request_current();
 
-	if (!r || r->critical > 0 || r->stage >= REQUEST_CLOSE || r->locks.depth > 0)
+	if (!r || r->critical > 0 || r->stage >= REQUEST_CLOSE)
 		return NULL;
 	aio_touch_stack();
 	return r;

@@ -18,8 +18,8 @@
  * left, so a deadline or a client that is gone leaves nothing behind. Wakes
  * may be spurious: whoever waits tries again.
  *
- * A handler that holds a mutex does not yield: the next request of the thread
- * could want it. Threads: the worker's own.
+ * A mutex that is held meanwhile stops nobody but who wants it (locks.h).
+ * Threads: the worker's own.
  */
 #ifndef PAIL_SERVER_AIO_H
 #define PAIL_SERVER_AIO_H

@@ -49,15 +49,15 @@
 		"sched_yield", "syscall", "nanosleep", "clock_nanosleep", "clock_gettime",     \
 		"gettimeofday", "time", "getrandom", "getcwd", "readlink", "realpath",         \
 		"readdir", "readdir64", "getenv", "secure_getenv", "sysconf", "uname",         \
-		"gethostname", "inet_ntop", "inet_pton", "pthread_mutex_lock",                 \
-		"pthread_mutex_unlock", "pthread_mutex_trylock", "pthread_rwlock_rdlock",      \
-		"pthread_rwlock_wrlock", "pthread_rwlock_unlock", "pthread_cond_wait",         \
-		"pthread_cond_timedwait", "pthread_cond_signal", "pthread_cond_broadcast",     \
-		"pthread_self", "pthread_getspecific", "pthread_setspecific", "longjmp",       \
-		"siglongjmp", "_longjmp", "_setjmp", "__sigsetjmp", "__longjmp_chk",           \
-		"__errno_location", "__ctype_b_loc", "__ctype_tolower_loc",                    \
-		"__ctype_toupper_loc", "tolower", "toupper", "isalpha", "gmtime_r",            \
-		"difftime", "sem_wait", "sem_post", "abort"
+		"gethostname", "inet_ntop", "inet_pton", "__inet_pton_length", "freeaddrinfo", \
+		"pthread_mutex_lock", "pthread_mutex_unlock", "pthread_mutex_trylock",         \
+		"pthread_rwlock_rdlock", "pthread_rwlock_wrlock", "pthread_rwlock_unlock",     \
+		"pthread_cond_wait", "pthread_cond_timedwait", "pthread_cond_signal",          \
+		"pthread_cond_broadcast", "pthread_self", "pthread_getspecific",               \
+		"pthread_setspecific", "longjmp", "siglongjmp", "_longjmp", "_setjmp",         \
+		"__sigsetjmp", "__longjmp_chk", "__errno_location", "__ctype_b_loc",           \
+		"__ctype_tolower_loc", "__ctype_toupper_loc", "tolower", "toupper", "isalpha", \
+		"gmtime_r", "difftime", "sem_wait", "sem_post", "abort"
 
 static struct {
 	uintptr_t safe[512];

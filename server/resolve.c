@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { NAME_MAX_BYTES = 256, SERVICE_MAX_BYTES = 64 };
@@ -146,6 +145,11 @@ int resolve_open(struct err *err)
 	if (!resolver.jobs)
 		return err_set(err, "[server] system: too small for %d look-ups of names",
 			       RESOLVE_JOBS);
+	/* What these look up at their first call is not to wait, later, for a thread
+	 * that died inside the loader. */
+	lookup_libc();
+	pthread_mutex_lock(&resolver.mutex);
+	pthread_mutex_unlock(&resolver.mutex);
 	for (uint32_t i = 0; i < core.plan.resolvers; i++) {
 		unsigned char *low = region_resolver(&core.region, i);
 		pthread_attr_init(&attributes);
@@ -227,29 +231,18 @@ static bool job_leave(struct job *job, struct answer *answer)
 	return done;
 }
 
-/* Lets others run; who holds a mutex keeps the thread. */
-static void pause_until(struct pail_request *r, bool yields, uint64_t until_ns)
-{
-	struct timespec pause = {0, (long)PAUSE_NS};
-
-	if (yields)
-		aio_suspend(r, until_ns);
-	else
-		syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, NULL);
-}
-
 static void lookup(struct pail_request *r, const char *node, const char *service,
 		   const struct addrinfo *hints, struct answer *answer)
 {
-	bool yields = aio_request() != NULL;
 	struct job *job;
 
 	answer->error = EAI_AGAIN;
+	aio_request(); /* for its look at the stack */
 	request_enter(r);
 	while (!(job = job_put(r, node, service, hints)) && !r->pending)
-		pause_until(r, yields, loop_now_ns() + PAUSE_NS);
+		aio_suspend(r, loop_now_ns() + PAUSE_NS);
 	while (job && !job_done(job) && !r->pending)
-		pause_until(r, yields, UINT64_MAX);
+		aio_suspend(r, UINT64_MAX);
 	if (job)
 		job_leave(job, answer);
 	request_leave(r);
@@ -318,15 +311,15 @@ static void answer_add(struct answer *answer, const struct addrinfo *hints, int 
 /* A number, or none at all: 0 to 65535. */
 static bool port_is_numeric(const char *service, unsigned *port)
 {
-	size_t digits = service ? strspn(service, "0123456789") : 0;
-
 	*port = 0;
-	if (!service)
-		return true;
-	if (digits == 0 || digits > 5 || service[digits])
-		return false;
-	*port = (unsigned)strtoul(service, NULL, 10);
-	return *port <= 65535;
+	for (const char *c = service; c && *c; c++) {
+		if (*c < '0' || *c > '9')
+			return false;
+		*port = 10 * *port + (unsigned)(*c - '0');
+		if (*port > 65535)
+			return false;
+	}
+	return !service || *service;
 }
 
 /* The commonest questions, answered as libc does, without its locks. True if it

@@ -138,21 +138,6 @@ OPENS_DESCRIPTOR(mkstemp64, (char *path), path)
 OPENS_DESCRIPTOR(mkostemp, (char *path, int flags), path, flags)
 OPENS_DESCRIPTOR(mkostemp64, (char *path, int flags), path, flags)
 
-/* These may give a descriptor that is noted already. */
-#	define REPLACES_DESCRIPTOR(function, parameters, ...)       \
-		int function parameters                              \
-		{                                                    \
-			NEXT(function);                              \
-			int fd = next(__VA_ARGS__);                  \
-			if (fd >= 0)                                 \
-				forget(STREAM_DESCRIPTOR, NULL, fd); \
-			note(STREAM_DESCRIPTOR, NULL, fd);           \
-			return fd;                                   \
-		}
-
-REPLACES_DESCRIPTOR(dup2, (int fd_old, int fd_new), fd_old, fd_new)
-REPLACES_DESCRIPTOR(dup3, (int fd_old, int fd_new, int flags), fd_old, fd_new, flags)
-
 /* One that was given is changed, and stays whose it was. */
 int signalfd(int fd_old, const sigset_t *set, int flags)
 {

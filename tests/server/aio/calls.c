@@ -106,11 +106,12 @@ static int wait_read(struct pail_request *r, const char *how)
 		MUST(epoll_wait(fd, &event, 1, -1) == 1 && event.events & EPOLLIN);
 		close(fd);
 	}
-	ssize_t got = strcmp(how, "recv") == 0       ? recv(shared[0], text, 5, MSG_WAITALL)
-		      : strcmp(how, "recvfrom") == 0 ? recvfrom(shared[0], text, 5, 0, NULL, NULL)
-		      : strcmp(how, "recvmsg") == 0  ? recvmsg(shared[0], &message, 0)
-		      : strcmp(how, "readv") == 0    ? readv(shared[0], pieces, 2)
-						     : read(shared[0], text, 5);
+	ssize_t got = strcmp(how, "recv") == 0 ? recv(shared[0], text, 5, MSG_WAITALL)
+		      : strcmp(how, "recvfrom") == 0
+			      ? recvfrom(shared[0], text, 5, 0, NULL, NULL)
+		      : strcmp(how, "recvmsg") == 0 ? recvmsg(shared[0], &message, 0)
+		      : strcmp(how, "readv") == 0   ? readv(shared[0], pieces, 2)
+						    : read(shared[0], text, 5);
 	MUST(got == 5 && strcmp(text, "hello") == 0);
 	MUST(!(fcntl(shared[0], F_GETFL) & O_NONBLOCK));
 	SAY("fine");
@@ -121,13 +122,15 @@ static int wait_write(struct pail_request *r, const char *how)
 {
 	size_t length = 300000;
 	char *bytes = malloc(length);
-	struct iovec pieces[3] = {{bytes, 1000}, {bytes + 1000, 0}, {bytes + 1000, length - 1000}};
+	struct iovec pieces[3] = {
+		{bytes, 1000}, {bytes + 1000, 0}, {bytes + 1000, length - 1000}};
 	struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 3};
 
 	for (size_t i = 0; i < length; i++)
 		bytes[i] = (char)(i % 251);
-	ssize_t sent = strcmp(how, "send") == 0      ? send(shared[1], bytes, length, 0)
-		       : strcmp(how, "sendto") == 0  ? sendto(shared[1], bytes, length, 0, NULL, 0)
+	ssize_t sent = strcmp(how, "send") == 0 ? send(shared[1], bytes, length, 0)
+		       : strcmp(how, "sendto") == 0
+			       ? sendto(shared[1], bytes, length, 0, NULL, 0)
 		       : strcmp(how, "sendmsg") == 0 ? sendmsg(shared[1], &message, 0)
 		       : strcmp(how, "writev") == 0  ? writev(shared[1], pieces, 3)
 						     : write(shared[1], bytes, length);
@@ -329,7 +332,8 @@ static int stuck(struct pail_request *r)
 
 	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
 	MUST(epoll_ctl(fd, EPOLL_CTL_ADD, ends[0], &event) == 0);
-	struct pollfd both[2] = {{.fd = fd, .events = POLLIN}, {.fd = ends[0], .events = POLLIN}};
+	struct pollfd both[2] = {{.fd = fd, .events = POLLIN},
+				 {.fd = ends[0], .events = POLLIN}};
 	if (number(r) == 1)
 		poll(both, 2, -1);
 	else if (number(r) == 2)
@@ -359,7 +363,7 @@ static int names(struct pail_request *r)
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
-/* With a mutex held the thread is kept: two of these are one after the other. */
+/* With the mutex held across a wait: two of these are one after the other. */
 static int locked(struct pail_request *r)
 {
 	static int inside;
@@ -385,10 +389,10 @@ int pail_handle(struct pail_request *r)
 	static const struct {
 		const char *path;
 		int (*run)(struct pail_request *r);
-	} cases[] = {{"/pair", make_pair},	{"/drop", drop_pair}, {"/take", take_all},
-		     {"/timeouts", timeouts},	{"/kinds", other_kinds}, {"/accept", accepts},
-		     {"/dial", dial},		{"/refused", refused}, {"/hold", hold},
-		     {"/stuck", stuck},		{"/names", names},    {"/locked", locked}};
+	} cases[] = {{"/pair", make_pair},    {"/drop", drop_pair},    {"/take", take_all},
+		     {"/timeouts", timeouts}, {"/kinds", other_kinds}, {"/accept", accepts},
+		     {"/dial", dial},         {"/refused", refused},   {"/hold", hold},
+		     {"/stuck", stuck},       {"/names", names},       {"/locked", locked}};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		if (strcmp(path, cases[i].path) == 0)
 			return cases[i].run(r);

@@ -146,8 +146,7 @@ static int ask_pool(struct pail_request *r, const char *n, const char *seconds)
 	}
 	if (loan->context && !loan->context->err) {
 		redisReply *wait = redisCommand(loan->context, "BLPOP none-%s %s", n, seconds);
-		redisReply *echo =
-			wait ? redisCommand(loan->context, "ECHO %s", n) : NULL;
+		redisReply *echo = wait ? redisCommand(loan->context, "ECHO %s", n) : NULL;
 		if (echo && echo->type == REDIS_REPLY_STRING)
 			snprintf(text, sizeof(text), "%s of %d", echo->str, pool.opened);
 		freeReplyObject(wait);
@@ -173,8 +172,8 @@ static int ask_curl(struct pail_request *r, const char *n)
 	char url[128];
 
 	/* Curl knows localhost itself; this one it looks up on a thread. */
-	snprintf(url, sizeof(url), "http://%s:%d/slow?n=%s", getenv("PAIL_TEST_HOST"), http_port,
-		 n);
+	snprintf(url, sizeof(url), "http://%s:%d/slow?n=%s", getenv("PAIL_TEST_HOST"),
+		 http_port, n);
 	curl_easy_setopt(curl, CURLOPT_URL, url);
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT, 60L);

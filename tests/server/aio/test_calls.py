@@ -98,7 +98,7 @@ class Calls(unittest.TestCase):
             self.assertGreaterEqual(server.lines()[-1]["io_waiting_peak"], 2)
 
     @unittest.skipIf(SANITIZED, "where malloc is the sanitizer's, locks are not counted")
-    def test_who_holds_a_mutex_keeps_the_thread(self):
+    def test_a_mutex_held_across_a_wait_keeps_out_the_others(self):
         with serve() as server:
             self.fine(server, "/pair?socket")
             clients = [server.client() for _ in range(4)]
