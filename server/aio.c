@@ -3,6 +3,7 @@
 
 #include "server/bucket.h"
 #include "server/loop.h"
+#include "server/metrics.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -74,9 +75,9 @@ void aio_suspend(struct pail_request *r, uint64_t until_ns)
 	struct worker_counts *counts = &worker->counts;
 
 	r->io_ready = false;
-	counts->io_waits++;
+	metrics_add(&counts->io_waits, 1);
 	if (++worker->io_waiting > counts->io_waiting_peak)
-		counts->io_waiting_peak = worker->io_waiting;
+		metrics_add(&counts->io_waiting_peak, 1);
 	enum request_wake wake = request_wait(r, REQUEST_WAIT_IO, until_ns);
 	worker->io_waiting--;
 	if (wake == REQUEST_GONE && !r->pending) {
