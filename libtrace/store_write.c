@@ -411,7 +411,8 @@ static int check_target(const char *path, struct err *err)
 	return 0;
 }
 
-/* "DIR/.NAME.XXXXXX" as an empty file. */
+/* "DIR/.NAME.XXXXXX" as an empty file. It stays its owner's alone (0600), since
+ * targets can carry secrets. */
 static char *make_temporary(const char *path, struct err *err)
 {
 	const char *slash = strrchr(path, '/');
@@ -427,9 +428,6 @@ static char *make_temporary(const char *path, struct err *err)
 		free(result);
 		return NULL;
 	}
-	mode_t mask = umask(0);
-	umask(mask);
-	(void)fchmod(fd, 0666 & ~mask);
 	close(fd);
 	return result;
 }

@@ -120,6 +120,23 @@ static struct trace *reopen(void)
 	return t;
 }
 
+static void test_store__a_trace_is_its_owners_alone(void **state)
+{
+	(void)state;
+	struct trace *t;
+	struct err err;
+	struct stat about;
+	mode_t mask = umask(0);
+	int result = trace_create(path, &t, &err);
+
+	umask(mask);
+	assert_int_equal(result, 0);
+	commit(t);
+	trace_close(t);
+	assert_int_equal(stat(path, &about), 0);
+	assert_int_equal(about.st_mode & 07777, 0600);
+}
+
 static void test_store__what_is_put_is_read_back(void **state)
 {
 	(void)state;
@@ -775,6 +792,7 @@ static void test_pack__columns_of_every_width_come_back(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_store__a_trace_is_its_owners_alone, start),
 		cmocka_unit_test_setup(test_store__what_is_put_is_read_back, start),
 		cmocka_unit_test_setup(test_store__columns_equal_rows_in_order, start),
 		cmocka_unit_test_setup(test_store__a_stream_gives_the_columns_in_parts, start),
