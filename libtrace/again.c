@@ -14,7 +14,7 @@ struct again {
 	struct sites *sites; /* NULL: none were recorded, or none are wanted */
 	uint32_t site_count;
 	const uint32_t *op_site; /* of the request that comes next */
-	struct replay replay;
+	struct rows_replay replay;
 	struct again_summary *summary;
 	int64_t last_ns;
 	struct err *err;
@@ -262,6 +262,6 @@ int again_attribute(struct trace *from, const struct again_options *options,
 	trace_close(a.to);
 	attribute_free(a.attribute);
 	sites_free(a.sites);
-	replay_release(&a.replay);
+	rows_release(&a.replay);
 	return rc;
 }

@@ -160,7 +160,8 @@ static bool room_for(struct attribute *a, void *table, uint32_t *room, uint32_t 
 
 static struct process *process_of(struct attribute *a, const struct ring_event *e)
 {
-	if (!room_for(a, &a->process, &a->process_room, e->process))
+	if (e->process >= a->process_room &&
+	    !room_for(a, &a->process, &a->process_room, e->process))
 		return NULL;
 	struct process *p = a->process[e->process];
 	if (p)
@@ -180,7 +181,7 @@ static struct process *process_of(struct attribute *a, const struct ring_event *
 static struct thread *thread_of(struct attribute *a, struct process *p,
 				const struct ring_event *e)
 {
-	if (!room_for(a, &a->thread, &a->thread_room, e->thread))
+	if (e->thread >= a->thread_room && !room_for(a, &a->thread, &a->thread_room, e->thread))
 		return NULL;
 	struct thread *t = a->thread[e->thread];
 	if (t)

@@ -66,6 +66,7 @@ enum batch_column { BATCH_COLUMNS(BATCH_ENUM, BATCH_ENUM) ROW_COLUMNS };
 
 enum {
 	BATCH_MAX = 1024,
+	BATCH_PADDED = (ROW_COLUMNS + 1) / 2 * 2,
 	BATCH_STEP_ROWS = 1024, /* a step is the growth over so many rows */
 	BATCH_GROUP = 16,       /* whose digits lie in one row of request_digits */
 	BATCH_DIGITS_MAX = 19,
@@ -75,7 +76,7 @@ enum {
 /* What is written next: one row after the other. */
 struct batch_rows {
 	uint32_t count;
-	int64_t value[BATCH_MAX][ROW_COLUMNS];
+	int64_t value[BATCH_MAX][BATCH_PADDED]; /* all set, 0 past ROW_COLUMNS */
 };
 
 struct batch_head {

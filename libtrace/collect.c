@@ -23,7 +23,7 @@ struct collect {
 	const uint32_t *op_site; /* of the request that comes next */
 	struct raw_pack *raw;    /* NULL: raw events are not kept */
 	int64_t raw_next;        /* the number of the first event in it */
-	struct replay replay;
+	struct rows_replay replay;
 	char *library_path;
 	enum rows_detail detail;
 	bool begun;
@@ -327,7 +327,7 @@ void collect_close(struct collect *c)
 	sites_free(c->sites);
 	raw_pack_free(c->raw);
 	ring_free(c->ring);
-	replay_release(&c->replay);
+	rows_release(&c->replay);
 	free(c->library_path);
 	free(c);
 }

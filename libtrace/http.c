@@ -166,6 +166,17 @@ static bool hold_line(struct http_scan *scan, struct str bytes, size_t *take)
 	return end != NULL;
 }
 
+/* The bytes of a field at the start of `bytes` that says nothing of a length, if
+ * it is there as a whole; most are such. */
+static size_t other_field(struct str bytes)
+{
+	char first = (char)(bytes.bytes[0] | 0x20);
+	if (first == 'c' || first == 't' || bytes.bytes[0] == '\r' || bytes.bytes[0] == '\n')
+		return 0;
+	const char *end = memchr(bytes.bytes, '\n', bytes.length);
+	return end ? (size_t)(end - bytes.bytes) + 1 : 0;
+}
+
 static void end_first_line(struct http_scan *scan, bool whole, struct http_event *event)
 {
 	struct str line = held_line(scan);
@@ -218,6 +229,9 @@ size_t http_scan_feed(struct http_scan *scan, struct str bytes, bool piece_start
 				end_first_line(scan, scan->line_bytes < HTTP_LINE_MAX, event);
 			break;
 		case HTTP_FIELDS:
+			if (scan->line_bytes == 0 && (take = other_field(rest)) > 0)
+				break;
+			take = rest.length;
 			if (!hold_line(scan, rest, &take))
 				break;
 			if (held_line(scan).length == 0) {

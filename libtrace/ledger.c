@@ -66,12 +66,13 @@ struct request *ledger_request_new(struct ledger *ledger)
 		uint32_t *op_site = r->op_site;
 		size_t op_room = r->op_room;
 		uint32_t *free_slot = r->free_slot, room = r->free_slot_room;
-		*r = (struct request){.self = self,
-				      .ops = ops,
-				      .op_site = op_site,
-				      .op_room = op_room,
-				      .free_slot = free_slot,
-				      .free_slot_room = room};
+		memset(r, 0, offsetof(struct request, method));
+		r->self = self;
+		r->ops = ops;
+		r->op_site = op_site;
+		r->op_room = op_room;
+		r->free_slot = free_slot;
+		r->free_slot_room = room;
 		r->self.generation++;
 	} else {
 		uint32_t count = ledger->request_count;
@@ -94,14 +95,6 @@ struct request *ledger_request_new(struct ledger *ledger)
 	r->status = -1;
 	r->stack_peak_bytes = 0;
 	return r;
-}
-
-struct request *ledger_request(struct ledger *ledger, struct ref ref)
-{
-	if (ref.kind != OWNER_REQUEST)
-		return NULL;
-	struct request *r = ledger->request[ref.index];
-	return r->used && r->self.generation == ref.generation ? r : NULL;
 }
 
 void ledger_request_free(struct ledger *ledger, struct request *r)
@@ -146,14 +139,6 @@ struct connection *ledger_connection_new(struct ledger *ledger)
 	}
 	c->used = true;
 	return c;
-}
-
-struct connection *ledger_connection(struct ledger *ledger, struct ref ref)
-{
-	if (ref.kind != OWNER_CONNECTION)
-		return NULL;
-	struct connection *c = ledger->connection[ref.index];
-	return c->used && c->self.generation == ref.generation ? c : NULL;
 }
 
 void ledger_connection_free(struct ledger *ledger, struct connection *c)

@@ -62,7 +62,6 @@ struct request {
 	uint32_t process; /* serial */
 	int64_t connection_id, sequence;
 	int64_t start_ns, last_write_ns, last_ns;
-	char method[LEDGER_METHOD_MAX], target[LEDGER_TARGET_MAX], label[128];
 	uint16_t method_bytes, target_bytes, label_bytes;
 	int status;
 	int64_t bytes_in, bytes_out;
@@ -82,6 +81,8 @@ struct request {
 	uint32_t free_slots, free_slot_room, slots;
 	uint32_t active_next, active_previous; /* of its process; index + 1 */
 	bool active;
+	/* Last, for a new request leaves them as they are: see ..._bytes. */
+	char method[LEDGER_METHOD_MAX], target[LEDGER_TARGET_MAX], label[128];
 };
 
 struct connection {
@@ -166,10 +167,23 @@ void ledger_init(struct ledger *ledger);
 void ledger_release(struct ledger *ledger);
 
 struct request *ledger_request_new(struct ledger *ledger);
-struct request *ledger_request(struct ledger *ledger, struct ref ref); /* NULL if gone */
+/* NULL if gone. Asked for with each event, several times. */
+static inline struct request *ledger_request(const struct ledger *ledger, struct ref ref)
+{
+	if (ref.kind != OWNER_REQUEST)
+		return NULL;
+	struct request *r = ledger->request[ref.index];
+	return r->used && r->self.generation == ref.generation ? r : NULL;
+}
 void ledger_request_free(struct ledger *ledger, struct request *request);
 struct connection *ledger_connection_new(struct ledger *ledger);
-struct connection *ledger_connection(struct ledger *ledger, struct ref ref);
+static inline struct connection *ledger_connection(const struct ledger *ledger, struct ref ref)
+{
+	if (ref.kind != OWNER_CONNECTION)
+		return NULL;
+	struct connection *c = ledger->connection[ref.index];
+	return c->used && c->self.generation == ref.generation ? c : NULL;
+}
 void ledger_connection_free(struct ledger *ledger, struct connection *connection);
 
 /* `index` is the caller's, dense; the segment stays the caller's. */

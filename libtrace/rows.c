@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 const char *const rows_detail_name[] = {"summary", "events", "stacks"};
 const char *const rows_split_name[] = {"auto", "http", "message", "connection", "marker"};
@@ -12,13 +13,32 @@ static int64_t clamp(uint64_t value)
 	return value > INT64_MAX ? INT64_MAX : (int64_t)value;
 }
 
-int rows_reserve(struct replay *replay)
+int rows_reserve(struct rows_replay *replay)
 {
 	static const uint64_t spans[] = {UINT64_C(64) << 30, UINT64_C(4) << 30, 256 << 20};
 	for (size_t i = 0; i < sizeof(spans) / sizeof(*spans); i++)
-		if (replay_init(replay, spans[i]) == 0)
+		if (replay_init(&replay->replay, spans[i]) == 0)
 			return 0;
 	return -1;
+}
+
+void rows_release(struct rows_replay *replay)
+{
+	replay_release(&replay->replay);
+}
+
+/* Where a list is, or would be. */
+static struct rows_known *known_place(struct rows_replay *replay, const struct replay_op *ops,
+				      size_t count)
+{
+	uint64_t hash = count;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t words[2];
+		memcpy(words, &ops[i], sizeof(words));
+		hash = (hash ^ words[0]) * UINT64_C(0x9e3779b97f4a7c15);
+		hash = (hash ^ hash >> 32 ^ words[1]) * UINT64_C(0xff51afd7ed558ccd);
+	}
+	return &replay->known[(hash ^ hash >> 32) % ROWS_KNOWN];
 }
 
 /* The need under one policy; false if the replay could not be run. */
@@ -32,13 +52,28 @@ static bool need_under(struct replay *replay, const struct replay_op *ops, size_
 	return false;
 }
 
-void rows_need(struct replay *replay, const struct replay_op *ops, size_t count,
+void rows_need(struct rows_replay *replay, const struct replay_op *ops, size_t count,
 	       struct trace_request *row)
 {
+	struct rows_known *known = NULL;
 	struct replay_need bump, reuse;
-	bool both = need_under(replay, ops, count, ARENA_BUMP, &bump);
-	both &= need_under(replay, ops, count, ARENA_REUSE, &reuse);
-	row->incomplete |= !both;
+	if (count > 0 && count <= ROWS_KNOWN_OPS)
+		known = known_place(replay, ops, count);
+	if (known && known->count == count &&
+	    memcmp(known->ops, ops, count * sizeof(*ops)) == 0) {
+		bump = known->bump;
+		reuse = known->reuse;
+	} else {
+		bool both = need_under(&replay->replay, ops, count, ARENA_BUMP, &bump);
+		both &= need_under(&replay->replay, ops, count, ARENA_REUSE, &reuse);
+		row->incomplete |= !both;
+		if (known && both) {
+			known->count = count;
+			memcpy(known->ops, ops, count * sizeof(*ops));
+			known->bump = bump;
+			known->reuse = reuse;
+		}
+	}
 	row->need_bump_bytes = clamp(bump.need_bytes);
 	row->need_reuse_bytes = clamp(reuse.need_bytes);
 	row->requested_bytes = clamp(bump.requested_bytes);

@@ -370,6 +370,8 @@ int store_put_request(struct trace *t, const struct trace_request *r, int64_t fi
 	value[ROW_INCOMPLETE] = r->incomplete;
 	value[ROW_FIRST_EVENT] = first_event;
 	value[ROW_EVENTS] = (int64_t)count;
+	for (int c = ROW_COLUMNS; c < BATCH_PADDED; c++)
+		value[c] = 0;
 	for (int c = 0; c < ROW_COLUMNS; c++)
 		value[c] = bounded(value[c]);
 	t->rows->count++;

@@ -7,16 +7,6 @@
 
 /* -- small things -------------------------------------------------------- */
 
-struct request *turn_request(struct attribute *a, struct ref ref)
-{
-	return ledger_request(&a->ledger, ref);
-}
-
-struct connection *turn_connection(struct attribute *a, struct ref ref)
-{
-	return ledger_connection(&a->ledger, ref);
-}
-
 /* What the ledger could give to nobody is unattributed if the process serves. */
 void turn_absorb(struct attribute *a, const struct process *p)
 {

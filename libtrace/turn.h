@@ -128,8 +128,14 @@ struct attribute {
 
 /* -- turn.c */
 /* What a ref stands for; NULL when it is gone. */
-struct request *turn_request(struct attribute *a, struct ref ref);
-struct connection *turn_connection(struct attribute *a, struct ref ref);
+static inline struct request *turn_request(const struct attribute *a, struct ref ref)
+{
+	return ledger_request(&a->ledger, ref);
+}
+static inline struct connection *turn_connection(const struct attribute *a, struct ref ref)
+{
+	return ledger_connection(&a->ledger, ref);
+}
 /* What the ledger could give to nobody, counted for the process. */
 void turn_absorb(struct attribute *a, const struct process *p);
 /* The request is no surer than that any more. */
