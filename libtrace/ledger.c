@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EARLY_WINDOW_NS = 50 * 1000 * 1000, LATE_MAX = 4096 };
+enum { EARLY_WINDOW_NS = 50 * 1000 * 1000, LATE_WINDOW_NS = 1000 * 1000 * 1000 };
 
 void ledger_init(struct ledger *ledger)
 {
@@ -222,7 +222,6 @@ void ledger_live_end(struct ledger *ledger, struct live *live)
 void live_release(struct live *live)
 {
 	free(live->map.block);
-	free(live->late);
 	memset(live, 0, sizeof(*live));
 }
 
@@ -409,14 +408,23 @@ static void count_foreign(struct ledger *ledger, struct ref worker)
 
 /* -- events -------------------------------------------------------------- */
 
-static bool take_late(struct live *live, uint64_t address)
+/* A free that comes a good deal later than what it was taken for is one of its
+ * own: the one that was waited for has been dropped. */
+static bool take_late(struct live *live, uint64_t address, int64_t time_ns)
 {
-	for (uint32_t i = 0; i < live->late_count; i++)
-		if (live->late[i] == address) {
-			live->late[i] = live->late[--live->late_count];
-			return true;
-		}
-	return false;
+	struct late_free *late = &live->late[hash_address(address) % LEDGER_LATE];
+	if (late->address != address)
+		return false;
+	late->address = 0;
+	live->late_count--;
+	return time_ns - late->time_ns < LATE_WINDOW_NS;
+}
+
+static void expect_late(struct live *live, uint64_t address, int64_t time_ns)
+{
+	struct late_free *late = &live->late[hash_address(address) % LEDGER_LATE];
+	live->late_count += late->address == 0;
+	*late = (struct late_free){address, time_ns};
 }
 
 void ledger_alloc(struct ledger *ledger, struct live *live, struct ref owner, uint32_t thread,
@@ -433,10 +441,7 @@ void ledger_alloc(struct ledger *ledger, struct live *live, struct ref owner, ui
 		map_remove(&live->map, before);
 		if (!disown(ledger, &old))
 			freed_late(ledger, &old, (struct ref){OWNER_NONE, 0, 0}, time_ns);
-		if (live->late_count < LATE_MAX &&
-		    reserve(ledger, &live->late, &live->late_room, live->late_count,
-			    sizeof(*live->late)))
-			live->late[live->late_count++] = address;
+		expect_late(live, address, time_ns);
 	}
 	if (ledger->sites && block.site)
 		sites_born(ledger->sites, block.site, size_bytes);
@@ -455,7 +460,8 @@ void ledger_free(struct ledger *ledger, struct live *live, struct ref worker, ui
 		 uint64_t address, int64_t time_ns)
 {
 	struct block *at = map_find(&live->map, address);
-	if (at && live->late_count > 0 && at->thread != thread && take_late(live, address))
+	if (at && live->late_count > 0 && at->thread != thread &&
+	    take_late(live, address, time_ns))
 		return;
 	if (!at) {
 		struct early_free *early = &live->early[hash_address(address) % LEDGER_EARLY];

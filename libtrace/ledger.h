@@ -137,13 +137,20 @@ struct early_free {
 	int64_t time_ns;
 };
 
-enum { LEDGER_EARLY = 64 };
+/* An address given anew before its free was seen: the next free of it by another
+ * thread has been taken into account. */
+struct late_free {
+	uint64_t address;
+	int64_t time_ns;
+};
+
+enum { LEDGER_EARLY = 64, LEDGER_LATE = 256 };
 
 struct live {
 	struct block_map map;
 	struct early_free early[LEDGER_EARLY]; /* by address: the last ones */
-	uint64_t *late;                        /* addresses whose next foreign free was taken */
-	uint32_t late_count, late_room;
+	struct late_free late[LEDGER_LATE];    /* by address */
+	uint32_t late_count;
 };
 
 struct ledger {

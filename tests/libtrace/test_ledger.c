@@ -78,6 +78,28 @@ static void test_ledger__frees_out_of_order_are_matched_by_alternation(void **st
 	assert_int_equal(row->escaped_bytes, 3000);
 }
 
+/* The free between two allocations at one address was dropped, so the next one,
+ * much later, is no late one. */
+static void test_ledger__a_free_that_never_came_hides_no_other(void **state)
+{
+	(void)state;
+	script_on(1, 1);
+	script_accept(10);
+	script_get(10, 1);
+	uint64_t address = script_alloc(1000);
+	script_next_address -= 0x1000;
+	assert_int_equal(script_alloc(1000), address);
+	script_now += 2000000000;
+	script_on(1, 2);
+	script_free(address);
+	script_on(1, 1);
+	script_answer(10);
+	script_epoll(-1, 0, 0);
+	script_finish();
+	assert_int_equal(script_row("GET /1")->frees, 2);
+	assert_int_equal(script_row("GET /1")->escapes, 0);
+}
+
 static void test_ledger__dropped_events_mark_who_was_in_flight(void **state)
 {
 	(void)state;
@@ -172,6 +194,7 @@ int main(void)
 		SCRIPT_TEST(test_ledger__escapes_are_judged_at_the_boundary),
 		SCRIPT_TEST(test_ledger__realloc_keeps_the_owner),
 		SCRIPT_TEST(test_ledger__frees_out_of_order_are_matched_by_alternation),
+		SCRIPT_TEST(test_ledger__a_free_that_never_came_hides_no_other),
 		SCRIPT_TEST(test_ledger__dropped_events_mark_who_was_in_flight),
 		SCRIPT_TEST(test_ledger__a_process_that_cannot_be_is_not_believed),
 		SCRIPT_TEST(test_ledger__random_events_do_no_harm),
