@@ -23,6 +23,7 @@ enum {
 	KEY_CLASSES,
 	KEY_CONNECTIONS,
 	KEY_PROVISIONAL,
+	KEY_LEND_STACKS,
 	KEY_CERTIFICATE,
 	KEY_CHECK,
 	KEY_HTML,
@@ -38,7 +39,7 @@ struct options {
 	const char *output, *certificate, *check;
 	double target;
 	uint64_t memory_bytes, classes, connections;
-	bool target_given, provisional, json;
+	bool target_given, provisional, lend_stacks, json;
 	struct plan_look look;
 };
 
@@ -49,6 +50,8 @@ static const struct argp_option argp_options[] = {
 	 "the bound may not be above this; without --target: the best service within it", 0},
 	{"classes", KEY_CLASSES, "K", 0, "at most K sizes of buckets, by route (default 1)", 0},
 	{"connections", KEY_CONNECTIONS, "N", 0, "connections of the server (default 1024)", 0},
+	{"lend-stacks", KEY_LEND_STACKS, NULL, 0,
+	 "choose [stack] for handlers that go deep on lent stacks (pail_on_big_stack)", 0},
 	{"provisional", KEY_PROVISIONAL, NULL, 0,
 	 "write the best plan even where the trace is too short to promise the target", 0},
 	{"output", 'o', "FILE", 0, "write the plan as pail.conf", 0},
@@ -97,6 +100,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_CERTIFICATE: o->certificate = arg; break;
 	case KEY_CHECK: o->check = arg; break;
 	case KEY_PROVISIONAL: o->provisional = true; break;
+	case KEY_LEND_STACKS: o->lend_stacks = true; break;
 	case KEY_HTML: o->look.html = arg; break;
 	case KEY_PLOTS: o->look.folder = arg; break;
 	case KEY_TERM: o->look.term = true; break;
@@ -167,6 +171,37 @@ static int check(const struct options *o, const struct traffic *traffic, struct 
 	return holds < 0 ? -1 : holds ? EXIT_DONE : EXIT_NO;
 }
 
+/* Chooses [stack] for a plan without deep stacks of its own, and puts it into the base. */
+static int lend(const struct options *o, struct traffic *traffic, struct planner_ask *ask,
+		struct plan *base, struct plan *plan, struct stacks *stacks, struct err *err)
+{
+	const char *const *names = (const char *const *)traffic->columns.route;
+	struct planner_result result;
+	ask->stack_bytes = NULL;
+	if (planner_run(ask, &result, err) < 0)
+		return -1;
+	int status = 0;
+	if (result.class_count > 0)
+		status = planner_plan(ask, &result, names, plan, err);
+	else
+		*plan = *base; /* what is left then is said by the plan itself */
+	planner_release(&result);
+	if (status == 0)
+		status = lending_choose(traffic, plan, o->sim.traffic.load, &stacks->lending,
+					err);
+	if (status < 0)
+		return -1;
+	if (status == 0)
+		return err_set(
+			err, "--lend-stacks: '%s' holds no stacks; record it with pail record",
+			o->sim.traffic.path);
+	stacks->lent = true;
+	base->stack_bytes = stacks->lending.stack_bytes;
+	base->big_stack_bytes = stacks->lending.big_stack_bytes;
+	base->big_stack_count = stacks->lending.big_stack_count;
+	return 0;
+}
+
 /* Returns the exit code, or -1 with err. */
 static int answer(struct options *o, struct traffic *traffic, struct plan *base,
 		  struct plan *plan, struct buf *out, struct err *err)
@@ -190,7 +225,8 @@ static int answer(struct options *o, struct traffic *traffic, struct plan *base,
 	};
 	struct planner_result result;
 	int code = -1;
-	if (planner_run(&ask, &result, err) < 0) {
+	if ((o->lend_stacks && lend(o, traffic, &ask, base, plan, &stacks, err) < 0) ||
+	    planner_run(&ask, &result, err) < 0) {
 		stacks_release(&stacks);
 		return -1;
 	}

@@ -226,10 +226,37 @@ static void why_rate(const struct plan_text *t, struct sentences *s)
 	    100 * rate->confidence, rate->clusters, plural(rate->clusters), out->offered);
 }
 
+static void why_lending(const struct lending *l, struct sentences *s)
+{
+	char size[UNITS_TEXT_MAX], big[UNITS_TEXT_MAX], bound[UNITS_TEXT_MAX],
+		flat[UNITS_TEXT_MAX];
+	units_format_size(l->stack_bytes, size);
+	if (l->big_stack_count == 0) {
+		say(s,
+		    "stacks: %s in every bucket, enough for each of the %" PRIu64
+		    " measured: lending would save nothing",
+		    size, l->requests);
+		return;
+	}
+	say(s,
+	    "stacks: %s in every bucket and %u of %s to lend: %" PRIu64 " of %" PRIu64
+	    " requests want more than %s, at most %u at one time; that makes a bound of %s, and "
+	    "the deepest stack in every bucket one of %s",
+	    size, l->big_stack_count, units_format_size(l->big_stack_bytes, big),
+	    l->big_requests, l->requests, size, l->big_stack_count,
+	    units_format_size(l->bound_bytes, bound), units_format_size(l->flat_bytes, flat));
+	say(s, "stacks: that holds for handlers that call pail_on_big_stack() where they go "
+	       "deep; one that does not and passes its stack is answered 500");
+}
+
 static void why_stacks(const struct plan_text *t, struct sentences *s)
 {
 	const struct stacks *k = t->stacks;
 	char peak[UNITS_TEXT_MAX], size[UNITS_TEXT_MAX], lent[UNITS_TEXT_MAX];
+	if (k->lent) {
+		why_lending(&k->lending, s);
+		return;
+	}
 	if (k->peak_bytes == 0) {
 		say(s,
 		    "stacks: none seen was deeper than %s, so %s each is enough (half as much again, "
@@ -466,6 +493,9 @@ static void json_chosen(const struct plan_text *t, struct json *json)
 	json_pair_u64(json, "clusters", r->rate.clusters);
 	json_pair_u64(json, "queue", r->queue);
 	json_pair_u64(json, "wait_ns", r->wait_ns);
+	json_pair_u64(json, "stack_size", t->plan->stack_bytes);
+	json_pair_u64(json, "big_stack_size", t->plan->big_stack_bytes);
+	json_pair_u64(json, "big_stack_count", t->plan->big_stack_count);
 	json_object_end(json);
 }
 

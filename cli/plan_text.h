@@ -6,6 +6,7 @@
 #ifndef PAIL_CLI_PLAN_TEXT_H
 #define PAIL_CLI_PLAN_TEXT_H
 
+#include "cli/lending.h"
 #include "cli/traffic.h"
 #include "base/buf.h"
 
@@ -18,7 +19,11 @@ struct stacks {
 	uint64_t big_requests; /* peaks above what the plan's stack is safe for */
 	uint32_t big_overlap;  /* most of them at one time */
 	uint64_t escapes, ambiguous, incomplete, requests;
+	bool lent; /* deep stacks are lent, as said here; by_route is NULL then */
+	struct lending lending;
 };
+/* The stack to give to who was seen to use that much. */
+uint64_t stack_for(uint64_t peak_bytes);
 int stacks_read(struct traffic *traffic, uint64_t stack_bytes, struct stacks *stacks,
 		struct err *err);
 void stacks_release(struct stacks *stacks);

@@ -9,7 +9,7 @@
  * allocation may have gone deeper: half as much again, and a page for a signal
  * frame and the server's own entry.
  */
-static uint64_t stack_for(uint64_t peak_bytes)
+uint64_t stack_for(uint64_t peak_bytes)
 {
 	uint64_t want = peak_bytes + peak_bytes / 2 + 16384;
 	return (want + LIMITS_PAGE_BYTES - 1) / LIMITS_PAGE_BYTES * LIMITS_PAGE_BYTES;

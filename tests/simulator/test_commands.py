@@ -3,10 +3,12 @@
 """pail simulate, plan, combine and calc as a user runs them, on an invented
 trace: what they print adds up, and each way to be wrong has its exit code and
 one line that says what to do."""
+import contextlib
 import csv
 import io
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -184,6 +186,29 @@ class Commands(unittest.TestCase):
                 bounds = [p["bound_bytes"] for p in plan["pareto"]]
                 self.assertEqual(bounds, sorted(bounds))
                 self.assertGreater(len(plan["why"]), 3)
+
+    def test_deep_stacks_are_lent_where_that_costs_less(self):
+        ask = ["plan", "t.db", "--target", "1e-2", "--json"]
+        given = json.loads(self.run_pail(*ask).stdout)["chosen"]
+        lent = json.loads(self.run_pail(*ask, "--lend-stacks", "-o", "lent.conf").stdout)
+        chosen = lent["chosen"]
+        self.assertGreater(given["classes"][0]["stack"], chosen["stack_size"])
+        self.assertLess(chosen["bound_bytes"], given["bound_bytes"])
+        said = json.loads(self.run_pail("simulate", "t.db", "--plan", "lent.conf", "--json").stdout)
+        self.assertEqual(said["candidates"][0]["bound_bytes"], chosen["bound_bytes"])
+        # As many to lend as wanted more at one time: half as much again as was seen, 16 KiB, whole pages.
+        with contextlib.closing(sqlite3.connect(self.path("t.db"))) as trace:
+            rows = trace.execute("SELECT start_ns, end_ns, stack_peak_bytes FROM request").fetchall()
+        wants = [-(-(peak + peak // 2 + 16384) // 4096) * 4096 for _, _, peak in rows]
+        self.assertEqual(chosen["big_stack_size"], max(wants))
+        deep = [row for row, want in zip(rows, wants) if want > chosen["stack_size"]]
+        self.assertIn(f"{len(deep)} of 5000 requests want more than", " ".join(lent["why"]))
+        events = sorted([(start, 1) for start, _, _ in deep] + [(end, 0) for _, end, _ in deep])
+        now = most = 0
+        for _, comes in events:
+            now += 1 if comes else -1
+            most = max(most, now)
+        self.assertEqual(chosen["big_stack_count"], most)
 
     def test_too_little_data_is_a_no_that_says_how_much_is_missing(self):
         done = self.run_pail("plan", "t.db", "--target", "1e-5", "-o", "no.conf", code=1)
