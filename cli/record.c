@@ -5,6 +5,7 @@
 #include "base/table.h"
 #include "base/units.h"
 #include "cli/adapter.h"
+#include "cli/attach_dir.h"
 #include "cli/groups.h"
 #include "libtrace/collect.h"
 #include "libtrace/doctor.h"
@@ -38,7 +39,9 @@ enum key {
 	KEY_STACK_DEPTH,
 	KEY_HANDOFF,
 	KEY_KEEP_RAW,
-	KEY_ADAPTER
+	KEY_ADAPTER,
+	KEY_ATTACH_DIR,
+	KEY_ATTACH_AS
 };
 
 struct words {
@@ -46,6 +49,8 @@ struct words {
 	uint64_t for_ns;
 	bool cure;
 	bool adapter[ADAPTERS];
+	const char *attach_dir, *attach_as; /* instead of a command */
+	struct attach_dir attach;
 	char **command;
 };
 
@@ -90,6 +95,11 @@ static const struct argp_option options[] = {
 	{"adapter", KEY_ADAPTER, "python|node", 0,
 	 "load the adapter that marks for which connection such code runs; may be given twice",
 	 0},
+	{"attach-dir", KEY_ATTACH_DIR, "DIR", 0,
+	 "run nothing; record programs, also in containers, that are started with the variables"
+	 " of DIR/pail.env, until ^C",
+	 0},
+	{"attach-as", KEY_ATTACH_AS, "PATH", 0, "where they see DIR (at its own path)", 0},
 	{0}};
 
 static int choose(struct argp_state *state, const char *option, const char *text,
@@ -169,8 +179,20 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case KEY_ADAPTER:
 		w->adapter[choose(state, "adapter", text, adapter_names)] = true;
 		break;
+	case KEY_ATTACH_DIR: w->attach_dir = text; break;
+	case KEY_ATTACH_AS: w->attach_as = text; break;
 	case ARGP_KEY_ARGS: w->command = state->argv + state->next; break;
-	case ARGP_KEY_NO_ARGS: argp_error(state, "wants a program to run, after --"); break;
+	case ARGP_KEY_END:
+		if (!w->command && !w->attach_dir)
+			argp_error(state, "wants a program to run, after --");
+		if (w->command && w->attach_dir)
+			argp_error(state, "--attach-dir runs no program");
+		if (!w->attach_dir && w->attach_as)
+			argp_error(state, "--attach-as goes with --attach-dir");
+		if (w->attach_dir && (w->cure || w->adapter[0] || w->adapter[1]))
+			argp_error(state, "--cure and --adapter set variables of a program that"
+					  " --attach-dir does not start");
+		break;
 	default: return ARGP_ERR_UNKNOWN;
 	}
 	return 0;
@@ -179,7 +201,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 static const struct argp argp = {
 	options,
 	parse,
-	"-- CMD [ARG...]",
+	"-- CMD [ARG...]\n--attach-dir=DIR",
 	"Runs CMD with the recording library, children too, and writes a trace.\v"
 	"Signals are passed on to CMD, and pail record exits as CMD did (128 + signal). It ends"
 	" when CMD and all its children have ended.",
@@ -451,6 +473,13 @@ static int check_result(const char *argv0, const struct words *w,
 			const struct collect_summary *s)
 {
 	struct err err = {0};
+	if (s->ring.processes == 0 && w->attach_dir) {
+		err_set(&err,
+			"nothing was recorded: no program was started with the variables of"
+			" pail.env, or it could not open the ring (does it see the folder, may it"
+			" write there, is it another's user?)");
+		return cli_fail(argv0, &err);
+	}
 	if (s->ring.processes == 0) {
 		err_set(&err,
 			"nothing was recorded: the recording library did not start in \"%s\" (does it"
@@ -466,9 +495,28 @@ static int check_result(const char *argv0, const struct words *w,
 	return EXIT_DONE;
 }
 
+/* Completes the trace, says what is in it, and closes the recorder. `begun`: what
+ * collect_begin() gave, with its message in err. */
+static int finish(const char *argv0, const struct words *w, struct collect *collect, int begun,
+		  struct err *err)
+{
+	struct err ignored = {0};
+	struct collect_summary summary;
+	int finished = collect_finish(collect, begun == 0 ? err : &ignored);
+	collect_summary(collect, &summary);
+	collect_close(collect);
+	if (begun != 0)
+		return cli_fail(argv0, err);
+	say_summary(argv0, w->collect.trace_path, &summary);
+	int code = check_result(argv0, w, &summary);
+	if (code == EXIT_DONE && finished != 0)
+		code = cli_fail(argv0, err);
+	return code;
+}
+
 static int record(const char *argv0, struct words *w, const char *program_path)
 {
-	struct err err = {0}, ignored = {0};
+	struct err err = {0};
 	struct collect *collect;
 	if (collect_open(&w->collect, &collect, &err) != 0)
 		return cli_fail(argv0, &err);
@@ -485,20 +533,61 @@ static int record(const char *argv0, struct words *w, const char *program_path)
 	/* A trace that cannot be begun is said at the end: the program runs. */
 	int begun = collect_begin(collect, &err);
 	int status = follow(collect, w, pid);
-	struct collect_summary summary;
-	int finished =
-		begun == 0 ? collect_finish(collect, &err) : collect_finish(collect, &ignored);
-	collect_summary(collect, &summary);
-	collect_close(collect);
-	if (begun != 0)
-		return cli_fail(argv0, &err);
-	say_summary(argv0, w->collect.trace_path, &summary);
-	int code = check_result(argv0, w, &summary);
-	if (code == EXIT_DONE && finished != 0)
-		code = cli_fail(argv0, &err);
+	int code = finish(argv0, w, collect, begun, &err);
 	if (code != EXIT_DONE)
 		return code;
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* -- programs that others start ------------------------------------------ */
+
+/* Until it is told to end; what it records may run on. */
+static void follow_others(struct collect *collect, const struct words *w)
+{
+	bool progress = isatty(STDERR_FILENO);
+	int64_t start_ns = now_ns(), shown_ns = start_ns;
+	while (signals_seen != SIGINT && signals_seen != SIGTERM && signals_seen != SIGHUP) {
+		collect_step(collect, STEP_MS);
+		int64_t now = now_ns();
+		if (w->for_ns > 0 && now - start_ns >= (int64_t)w->for_ns)
+			break;
+		if (progress && now - shown_ns >= 1000000000) {
+			show_progress(collect);
+			shown_ns = now;
+		}
+	}
+	if (progress)
+		fprintf(stderr, "\r\033[K");
+}
+
+static int record_others(const char *argv0, struct words *w)
+{
+	static char *const nothing[] = {NULL};
+	struct err err = {0};
+	struct collect *collect;
+	struct buf said;
+	w->collect.ring.folder = w->attach.folder;
+	w->collect.ring.shared = true;
+	if (collect_open(&w->collect, &collect, &err) != 0)
+		return cli_fail(argv0, &err);
+	catch_signals();
+	buf_init(&said);
+	char **environment = collect_environment(collect, nothing);
+	int rc = environment ? attach_dir_fill(&w->attach, w->collect.library_path, environment,
+					       &said, &err)
+			     : err_set(&err, "out of memory");
+	free(environment);
+	if (rc == 0)
+		fprintf(stderr, "%s: %s", argv0, buf_text(&said));
+	buf_release(&said);
+	if (rc != 0) {
+		collect_close(collect);
+		return cli_fail(argv0, &err);
+	}
+	int begun = collect_begin(collect, &err);
+	follow_others(collect, w);
+	attach_dir_clear(&w->attach);
+	return finish(argv0, w, collect, begun, &err);
 }
 
 /* -- before the run ------------------------------------------------------ */
@@ -568,6 +657,16 @@ static int find_library(char *library, size_t library_size, struct err *err)
 		       library);
 }
 
+static int prepare(const char *argv0, struct words *w, const char *library, char path[PATH_MAX],
+		   struct err *err)
+{
+	if (w->attach_dir)
+		return attach_dir_check(&w->attach, w->attach_dir, w->attach_as, err);
+	if (apply_adapters(argv0, w, err) != 0)
+		return -1;
+	return look_before(argv0, w, library, path, PATH_MAX, err);
+}
+
 int cmd_record(int argc, char **argv)
 {
 	struct words w = {.collect = {.trace_path = "trace.db",
@@ -578,16 +677,18 @@ int cmd_record(int argc, char **argv)
 	if (cli_argp_parse(&argp, argc, argv, ARGP_IN_ORDER, &w) != 0)
 		return EXIT_USAGE;
 	if (find_library(library, sizeof(library), &err) != 0 ||
-	    apply_adapters(argv[0], &w, &err) != 0 ||
-	    look_before(argv[0], &w, library, path, sizeof(path), &err) != 0)
+	    prepare(argv[0], &w, library, path, &err) != 0)
 		return cli_fail(argv[0], &err);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	struct buf command;
 	buf_init(&command);
-	join_command(&command, w.command);
+	if (w.attach_dir)
+		buf_printf(&command, "attached by %s", w.attach.folder);
+	else
+		join_command(&command, w.command);
 	w.collect.command = buf_text(&command);
 	w.collect.library_path = library;
-	int code = record(argv[0], &w, path);
+	int code = w.attach_dir ? record_others(argv[0], &w) : record(argv[0], &w, path);
 	buf_release(&command);
 	return code;
 }

@@ -202,6 +202,15 @@ static struct thread *thread_of(struct attribute *a, struct process *p,
 	return a->thread[e->thread] = t;
 }
 
+/* Whether p is what exec made of the other. Where pids do not tell, as there are
+ * several of one number, it must have said that it would. */
+static bool replaces(const struct process *p, const struct process *other, bool forked)
+{
+	if (p == other || other->ended || other->pid != p->pid)
+		return false;
+	return p->pid != 0 || (!forked && other->execs && other->inner_pid == p->inner_pid);
+}
+
 static void on_process_start(struct attribute *a, struct process *p, const struct ring_event *e)
 {
 	uint32_t parent = (uint32_t)(e->b >> 32), token = (uint32_t)e->b;
@@ -211,9 +220,9 @@ static void on_process_start(struct attribute *a, struct process *p, const struc
 	if (length > 0)
 		memcpy(p->command, e->payload.bytes, length);
 	p->command[length] = '\0';
-	for (uint32_t i = 0; i < a->process_room; i++) /* an image that exec replaced */
-		if (a->process[i] && a->process[i] != p && !a->process[i]->ended &&
-		    a->process[i]->pid == p->pid)
+	p->inner_pid = (pid_t)e->value;
+	for (uint32_t i = 0; i < a->process_room; i++)
+		if (a->process[i] && replaces(p, a->process[i], e->flags & EVENT_FORKED))
 			end_process(a, a->process[i], e->time_ns, "close");
 	struct process *from = parent < a->process_room ? a->process[parent] : NULL;
 	if ((e->flags & EVENT_FORKED) && from)
@@ -369,6 +378,8 @@ void attribute_event(struct attribute *a, const struct ring_event *e)
 		t->tid = e->tid;
 		break;
 	case EVENT_THREAD_EXIT: end_thread(a, t, e->time_ns); break;
+	case EVENT_EXEC_BEGIN: p->execs = true; break;
+	case EVENT_EXEC_FAILED: p->execs = false; break;
 	case EVENT_FORK_BEGIN: on_fork_begin(a, p, e); break;
 	case EVENT_FORK_END: on_fork_end(a, p, e); break;
 	case EVENT_ACCEPT: wire_accept(a, t, e); break;

@@ -199,7 +199,8 @@ static int examine(struct patient *p, struct err *err)
 	if (!same_files(p->pid)) {
 		doctor_add(p, DOCTOR_CURE, "container", NULL,
 			   "it runs in a container or under chroot, with other files than ours",
-			   "run pail record inside, as the container's command");
+			   "run pail record inside, as the container's command, or outside with"
+			   " --attach-dir");
 		options.library_path = NULL;
 	}
 	if (strstr(p->path, " (deleted)"))

@@ -294,8 +294,10 @@ static void learn(struct ring *ring, struct stream *stream, const struct ring_ev
 {
 	if (event->kind == EVENT_PROCESS_START) {
 		size_t slot = (size_t)event->value % PIDS;
-		ring->latest[slot].pid = (pid_t)event->value;
-		ring->latest[slot].process = stream->process;
+		if (!(event->flags & EVENT_FOREIGN)) { /* else it is no pid of ours */
+			ring->latest[slot].pid = (pid_t)event->value;
+			ring->latest[slot].process = stream->process;
+		}
 		ring->stats.processes++;
 		stream->thread = ++ring->threads;
 		stream->tid = stream->pid;
@@ -616,6 +618,8 @@ uint64_t ring_finish(struct ring *ring, ring_callback *callback, void *context)
 		count = pass(ring, UINT64_MAX, true, true);
 		all += count;
 	} while (count);
+	/* Whoever writes on need not wait to find that nobody reads. */
+	atomic_store(&ring->region->beat_ns, 0);
 	return all;
 }
 

@@ -32,6 +32,7 @@
 enum ring_full { RING_WAIT, RING_DROP };
 
 struct ring_options {
+	bool shared;        /* for programs of other users, as always if we are root */
 	const char *folder; /* NULL: /dev/shm, or the temporary folder if that is too small */
 	uint64_t bytes;     /* of chunks; 0: 64 MiB; at least 1 MiB */
 	enum ring_full on_full; /* what a writer does when there is no room */

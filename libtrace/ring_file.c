@@ -50,7 +50,7 @@ static uint32_t flags_of(const struct ring_options *options)
 
 /* A folder of our own with one file of an unguessable name. Gives its
  * descriptor, or -1 with errno. */
-static int make_file(struct ring_file *file, const char *parent)
+static int make_file(struct ring_file *file, const char *parent, bool shared)
 {
 	unsigned char random[16];
 
@@ -65,7 +65,7 @@ static int make_file(struct ring_file *file, const char *parent)
 		*file->folder = 0;
 		return -1;
 	}
-	bool shared = geteuid() == 0;
+	shared = shared || geteuid() == 0;
 	if (shared && chmod(file->folder, 0711) != 0)
 		return -1;
 	int length = snprintf(file->path, sizeof(file->path), "%s/ring-", file->folder);
@@ -153,10 +153,10 @@ void ring_file_remove(struct ring_file *file)
 }
 
 /* Makes and maps the file under `parent`. 0, or -1 with errno. */
-static int map_file(struct ring_file *file, const char *parent)
+static int map_file(struct ring_file *file, const char *parent, bool shared)
 {
 	sweep(parent);
-	int fd = make_file(file, parent);
+	int fd = make_file(file, parent, shared);
 	int error = fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0 ? errno : 0;
 
 	/* All of it now: a page that cannot be had later would be a SIGBUS in the
@@ -206,10 +206,11 @@ int ring_file_create(struct ring_file *file, const struct ring_options *options,
 	uint32_t entries = options->stacks ? stack_entries(options) : 0;
 	file->bytes = stacks_offset + entries * sizeof(struct stack_entry);
 	const char *parent = options->folder ? options->folder : "/dev/shm";
-	int status = map_file(file, parent);
+	int status = map_file(file, parent, options->shared);
 	if (status != 0 && !options->folder) {
 		const char *temporary = getenv("TMPDIR");
-		status = map_file(file, temporary && *temporary == '/' ? temporary : "/tmp");
+		status = map_file(file, temporary && *temporary == '/' ? temporary : "/tmp",
+				  options->shared);
 	}
 	if (status != 0)
 		return err_errno(

@@ -99,10 +99,12 @@ struct snapshot {
 
 struct process {
 	uint32_t serial;
-	pid_t pid;
+	pid_t pid;       /* 0: in another pid namespace, where it is */
+	pid_t inner_pid; /* and may be another's, in a third */
 	uint32_t parent;
 	int64_t start_ns, end_ns;
 	bool ended, served;
+	bool execs; /* it has begun to, and did not fail */
 	bool marks; /* it says itself for whom its threads work */
 	char command[64];
 	struct fds fds;

@@ -85,6 +85,91 @@ class Record(unittest.TestCase):
 
     # -- what cannot be recorded
 
+    def wait_for(self, path):
+        for _ in range(600):
+            if os.path.exists(path):
+                return
+            time.sleep(0.05)
+        self.fail(path + " does not come")
+
+    def attached(self, *options):
+        """A recorder that waits for others in the folder "meet"; it is ended by SIGINT."""
+        meet = os.path.join(self.folder, "meet")
+        os.mkdir(meet)
+        recorder = subprocess.Popen([PAIL, "record", "-o", self.trace, "--attach-dir", meet, *options],
+                                    stderr=subprocess.PIPE, text=True)
+        self.addCleanup(recorder.stderr.close)
+        self.addCleanup(recorder.wait)
+        self.addCleanup(recorder.kill)
+        self.wait_for(meet + "/pail.env")
+        return recorder, meet
+
+    def detach(self, recorder):
+        recorder.send_signal(signal.SIGINT)
+        said = recorder.communicate(timeout=60)[1]
+        self.assertEqual(recorder.returncode, 0, said)
+        return said
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare") and
+                         os.path.exists("/usr/bin/python3"), "needs root, unshare, /usr/bin/python3")
+    def test_servers_in_containers_are_recorded_from_outside(self):
+        inside = os.path.join(self.folder, "inside")
+        os.mkdir(inside)
+        recorder, meet = self.attached("--attach-as", inside)
+        # Its own pids and mounts, another path, another user: what a container is here.
+        start = ('mount --bind "$1" "$2" && set -a && . "$2/pail.env" && exec setpriv --reuid 65534'
+                 ' --regid 65534 --clear-groups /usr/bin/python3 -c "$3"')
+        servers = []
+        for _ in range(2):
+            p = subprocess.Popen(["unshare", "-pfm", "--kill-child", "--mount-proc", "sh", "-c", start,
+                                  "sh", meet, inside, SERVER], stdout=subprocess.PIPE, text=True)
+            self.addCleanup(p.stdout.close)
+            self.addCleanup(p.wait)
+            self.addCleanup(p.kill)
+            servers.append(int(p.stdout.readline()))
+        for port in servers:
+            self.get(port, 5)
+        self.detach(recorder)
+        # They run on, and new ones too.
+        for port in servers:
+            self.get(port, 2)
+        self.assertEqual(os.listdir(meet), ["libpailtrace.so"])
+        with sqlite3.connect(self.trace) as db:
+            rows = db.execute("SELECT process, count(*) FROM request GROUP BY 1").fetchall()
+            self.assertEqual([r[1] for r in rows], [5, 5])
+            names = db.execute("SELECT count(*) FROM process WHERE id IN (?, ?)",
+                               [r[0] for r in rows]).fetchone()
+            self.assertEqual(names, (2,))
+
+    def test_what_is_started_with_the_variables_of_the_folder_is_recorded(self):
+        recorder, meet = self.attached()
+        with open(meet + "/pail.env", encoding="ascii") as f:
+            variables = dict(line.rstrip("\n").split("=", 1) for line in f)
+        p = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True,
+                             env={**os.environ, **variables})
+        self.addCleanup(p.stdout.close)
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
+        port = int(p.stdout.readline())
+        self.get(port, 3)
+        said = self.detach(recorder)
+        self.assertIn("3 requests", said)
+        self.get(port)
+
+    def test_without_takers_an_attach_dir_says_that_nothing_came(self):
+        recorder, _ = self.attached("--for", "1s")
+        said = recorder.communicate(timeout=60)[1]
+        self.assertEqual(recorder.returncode, 3)
+        self.assertIn("nothing was recorded: no program was started", said)
+
+    def test_attach_dir_takes_no_command_and_no_unnameable_folder(self):
+        for words, code in (([".", "--", "true"], 2), (["/nonexistent"], 3), (["/etc/passwd"], 3),
+                            ([self.folder, "--attach-as", "/a b"], 3), ([self.folder, "--cure"], 2)):
+            done = subprocess.run([PAIL, "record", "-o", self.trace, "--attach-dir", *words],
+                                  capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual(done.returncode, code, done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+
     def test_adapters_are_set_in_front_of_what_is_there(self):
         show = "import os; print(os.environ['PYTHONPATH'], os.environ['NODE_OPTIONS'])"
         done = self.record(sys.executable, "-c", show, options=["--adapter", "python", "--adapter=node"],
