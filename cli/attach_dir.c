@@ -59,8 +59,8 @@ static const char *ring_name(const struct attach_dir *dir, char *const *environm
 	return NULL;
 }
 
-int attach_dir_fill(const struct attach_dir *dir, const char *library,
-		    char *const *environment, struct buf *said, struct err *err)
+int attach_dir_fill(const struct attach_dir *dir, const char *library, char *const *environment,
+		    struct buf *said, struct err *err)
 {
 	char *bytes;
 	size_t length;

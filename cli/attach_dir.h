@@ -24,8 +24,8 @@ int attach_dir_check(struct attach_dir *dir, const char *folder, const char *ins
 /* Puts the library and pail.env there, over what an earlier recording left.
  * `environment` is what the recorder would start a program of its own with;
  * adds to `said` what a user has to do. */
-int attach_dir_fill(const struct attach_dir *dir, const char *library,
-		    char *const *environment, struct buf *said, struct err *err);
+int attach_dir_fill(const struct attach_dir *dir, const char *library, char *const *environment,
+		    struct buf *said, struct err *err);
 /* Takes pail.env away; the library stays, programs may run with it. */
 void attach_dir_clear(const struct attach_dir *dir);
 
