@@ -121,12 +121,16 @@ class Record(unittest.TestCase):
                  ' --regid 65534 --clear-groups /usr/bin/python3 -c "$3"')
         servers = []
         for _ in range(2):
-            p = subprocess.Popen(["unshare", "-pfm", "--kill-child", "--mount-proc", "sh", "-c", start,
-                                  "sh", meet, inside, SERVER], stdout=subprocess.PIPE, text=True)
+            p = subprocess.Popen(["unshare", "-pfm", "--mount-proc", "sh", "-c", start,
+                                  "sh", meet, inside, SERVER], stdout=subprocess.PIPE,
+                                 stderr=subprocess.DEVNULL, text=True)
             self.addCleanup(p.stdout.close)
             self.addCleanup(p.wait)
             self.addCleanup(p.kill)
             servers.append(int(p.stdout.readline()))
+            # The other user's process does not die with its parent.
+            with open(f"/proc/{p.pid}/task/{p.pid}/children", encoding="ascii") as f:
+                self.addCleanup(os.kill, int(f.read()), signal.SIGKILL)
         for port in servers:
             self.get(port, 5)
         self.detach(recorder)
