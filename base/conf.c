@@ -33,6 +33,10 @@ static const struct key server_keys[] = {
 	PLAN_KEY("listen", TEXT, listen),
 	PLAN_KEY("admin", TEXT, admin),
 	PLAN_KEY("admin_remote", YES_NO, admin_remote),
+	PLAN_KEY("user", TEXT, user),
+	PLAN_KEY("group", TEXT, group),
+	PLAN_KEY("log", TEXT, log),
+	PLAN_KEY("drain", TIME, drain_ns),
 	PLAN_KEY("threads", COUNT, threads),
 	PLAN_KEY("connections", COUNT, connections),
 	PLAN_KEY("rcvbuf", SIZE, rcvbuf_bytes),
@@ -560,6 +564,32 @@ int conf_read(const char *path, struct plan *plan, struct err *err)
 			     : err_set(err, "'%s' is no text: it holds a NUL byte", path);
 	free(text);
 	return result;
+}
+
+int conf_line(const char *path, const char *section, const char *key)
+{
+	struct err ignored;
+	char *text;
+	size_t length;
+	if (file_read_all(path, FILE_BYTES_MAX, &text, &length, &ignored) < 0)
+		return 0;
+	struct str rest = {text, length}, line, name, value;
+	bool inside = false;
+	int number = 0, found = 0;
+	while (rest.length > 0 && !found) {
+		str_cut(rest, '\n', &line, &rest);
+		line = str_trim(line);
+		number++;
+		if (line.length > 0 && line.bytes[0] == '[')
+			inside = line.length >= 2 + strlen(section) &&
+				 strncmp(line.bytes + 1, section, strlen(section)) == 0 &&
+				 line.bytes[1 + strlen(section)] == ']';
+		else if (inside && str_cut(line, '=', &name, &value) &&
+			 str_equal(str_trim(name), str_of(key)))
+			found = number;
+	}
+	free(text);
+	return found;
 }
 
 /* -- writing --------------------------------------------------------------- */

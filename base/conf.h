@@ -16,6 +16,9 @@ int conf_read(const char *path, struct plan *plan, struct err *err);
 /* The same from memory; `name` stands for the file in messages. */
 int conf_parse(const char *name, const char *text, struct plan *plan, struct err *err);
 
+/* The line of that key in the file, for faults that show only later; 0: not there. */
+int conf_line(const char *path, const char *section, const char *key);
+
 /* Why a key has its value: conf_write() puts it as a comment above the key. */
 struct conf_reason {
 	const char *section, *key; /* "bucket main", "count" */

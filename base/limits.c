@@ -25,6 +25,7 @@ void limits_defaults(struct plan *plan)
 		.head_bytes = 8 * KIB,
 		.queue = 64,
 		.wait_ns = SECOND_NS,
+		.drain_ns = 30 * SECOND_NS,
 		.head_timeout_ns = 10 * SECOND_NS,
 		.body_timeout_ns = 30 * SECOND_NS,
 		.write_timeout_ns = 30 * SECOND_NS,

@@ -75,6 +75,7 @@ struct plan {
 	uint64_t body_bytes_max; /* largest body accepted; 0: what the bucket holds */
 	uint32_t queue;          /* requests that may wait for a bucket */
 	uint64_t wait_ns;        /* how long one may wait */
+	uint64_t drain_ns;       /* how long requests under way may take when it ends */
 	uint64_t head_timeout_ns, body_timeout_ns, write_timeout_ns, idle_timeout_ns;
 	uint64_t cpu_deadline_ns;  /* CPU time of a handler; 0: none */
 	uint64_t wall_deadline_ns; /* wall-clock time of a handler; 0: none */

@@ -55,23 +55,20 @@ static struct {
 
 /* -- the listener ------------------------------------------------------------- */
 
-int admin_adopt(int fd, struct err *err)
+int admin_listen(const struct plan *plan, int inherited, char name[LISTEN_NAME_MAX],
+		 struct err *err)
 {
-	int receive = RCVBUF_BYTES, send = SNDBUF_BYTES;
+	const int receive = RCVBUF_BYTES, send = SNDBUF_BYTES;
+	unsigned port;
+	int fd = inherited;
 
+	if (fd >= 0 && listen_adopt(plan, fd, name, &port, err) < 0)
+		return -1;
+	if (fd < 0 && (fd = listen_open(plan, plan->admin, name, &port, err)) < 0)
+		return -1;
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof(receive)) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof(send)) < 0)
 		return err_errno(err, "can't set the sizes of socket buffers");
-	return 0;
-}
-
-int admin_listen(const struct plan *plan, char name[LISTEN_NAME_MAX], struct err *err)
-{
-	unsigned port;
-	int fd = listen_open(plan, plan->admin, name, &port, err);
-
-	if (fd < 0 || admin_adopt(fd, err) < 0)
-		return err_prefix(err, "[server] admin");
 	return fd;
 }
 

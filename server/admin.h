@@ -26,10 +26,10 @@
 
 enum { ADMIN_CLIENTS = LIMITS_ADMIN_CLIENTS };
 
-/* The listener, or -1; its URL for people. In the supervisor, as the other one. */
-int admin_listen(const struct plan *plan, char name[LISTEN_NAME_MAX], struct err *err);
-/* Socket options of a listener that was inherited. */
-int admin_adopt(int fd, struct err *err);
+/* The listener, made anew or (inherited >= 0) taken over; -1: it can't be. In the
+ * supervisor, as the other one. */
+int admin_listen(const struct plan *plan, int inherited, char name[LISTEN_NAME_MAX],
+		 struct err *err);
 /* Starts the thread, when the workers serve. It goes on to the process's end. */
 int admin_start(int listen_fd, struct err *err);
 

@@ -99,30 +99,49 @@ static int listen_inet(const struct plan *plan, const char *where, struct err *e
 	return fd;
 }
 
-int listen_open(const struct plan *plan, const char *where, char name[LISTEN_NAME_MAX],
-		unsigned *port, struct err *err)
+/* What it is bound to. */
+static int listen_name(int fd, char name[LISTEN_NAME_MAX], unsigned *port, struct err *err)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = {0};
 	socklen_t length = sizeof(address);
 	char host[128];
 
 	*port = 0;
-	if (strncmp(where, "unix:", 5) == 0) {
-		snprintf(name, LISTEN_NAME_MAX, "%s", where);
-		return listen_unix(plan, where, err);
+	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
+		return err_errno(err, "can't read the address of the listening socket");
+	if (address.ss_family == AF_UNIX) {
+		const struct sockaddr_un *at = (const struct sockaddr_un *)&address;
+		snprintf(name, LISTEN_NAME_MAX, "unix:%s", at->sun_path);
+		return 0;
 	}
-	int fd = listen_inet(plan, where, err);
-	if (fd < 0)
-		return -1;
-	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0 ||
-	    getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), NULL, 0,
-			NI_NUMERICHOST) != 0) {
-		close(fd);
+	if (getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), NULL, 0,
+			NI_NUMERICHOST) != 0)
 		return err_set(err, "can't read the address of the listening socket");
-	}
 	bool six = address.ss_family == AF_INET6;
 	*port = ntohs(six ? ((struct sockaddr_in6 *)&address)->sin6_port
 			  : ((struct sockaddr_in *)&address)->sin_port);
 	snprintf(name, LISTEN_NAME_MAX, six ? "[%s]:%u" : "%s:%u", host, *port);
+	return 0;
+}
+
+int listen_adopt(const struct plan *plan, int fd, char name[LISTEN_NAME_MAX], unsigned *port,
+		 struct err *err)
+{
+	if (listen_name(fd, name, port, err) < 0)
+		return -1;
+	return listen_options(fd, plan, strncmp(name, "unix:", 5) == 0 ? AF_UNIX : AF_INET,
+			      err);
+}
+
+int listen_open(const struct plan *plan, const char *where, char name[LISTEN_NAME_MAX],
+		unsigned *port, struct err *err)
+{
+	int fd = strncmp(where, "unix:", 5) == 0 ? listen_unix(plan, where, err)
+						 : listen_inet(plan, where, err);
+
+	if (fd >= 0 && listen_name(fd, name, port, err) < 0) {
+		close(fd);
+		return -1;
+	}
 	return fd;
 }

@@ -17,4 +17,8 @@ enum { LISTEN_NAME_MAX = 160 };
 int listen_open(const struct plan *plan, const char *where, char name[LISTEN_NAME_MAX],
 		unsigned *port, struct err *err);
 
+/* The same for a socket that was inherited. */
+int listen_adopt(const struct plan *plan, int fd, char name[LISTEN_NAME_MAX], unsigned *port,
+		 struct err *err);
+
 #endif

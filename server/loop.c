@@ -383,6 +383,7 @@ static void worker_turn(struct worker *worker)
 	bool newcomers = false;
 	int count = worker_wait(worker);
 
+	metrics_add(&worker->turns, 1);
 	worker_clock(worker);
 	for (int i = 0; i < count; i++) {
 		void *who = worker->events[i].data.ptr;

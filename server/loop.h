@@ -59,6 +59,7 @@ struct worker {
 	struct pail_request *volatile running;
 	_Atomic uint64_t resumed_ns; /* when `running` was last given the thread; 0: none */
 
+	uint64_t turns; /* of the loop */
 	uint64_t now_ns;
 	time_t date_s;
 	char date[RESPONSE_DATE_BYTES];

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/table.h"
 #include "base/units.h"
+#include "server/activation.h"
 #include "server/admin.h"
 #include "server/app.h"
 #include "server/escapes.h"
@@ -12,13 +13,13 @@
 #include "server/fault.h"
 #include "server/image.h"
 #include "server/libc_lock.h"
-#include "server/listen.h"
 #include "server/loop.h"
 #include "server/malloc.h"
 #include "server/pkeys.h"
 #include "server/resolve.h"
 #include "server/seal.h"
 #include "server/sockets.h"
+#include "server/startup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +33,6 @@
 #include <unistd.h>
 
 enum { EXIT_BAD_USAGE = 2, EXIT_BAD_INPUT = 3 };
-static const uint64_t DRAIN_NS = UINT64_C(30000000000);
 
 struct options {
 	const char *conf, *app, *listen, *log, *port_file;
@@ -330,6 +330,27 @@ static void app_reload(const char *app)
 	}
 }
 
+/* Whether each worker has turned since it was last asked to: word of it for who
+ * would start us anew if we hung. */
+static void watchdog_look(const bool *joined)
+{
+	static uint64_t seen[CORE_THREADS_MAX], next_ns;
+	uint64_t now_ns = loop_now_ns();
+
+	if (core.supervised.watchdog_ns == 0 || now_ns < next_ns)
+		return;
+	for (uint32_t i = 0; i < core.plan.threads; i++)
+		if (next_ns && !joined[i] && metrics_read(&core.worker[i]->turns) == seen[i])
+			return;
+	if (next_ns)
+		supervised_lives(&core.supervised);
+	next_ns = now_ns + core.supervised.watchdog_ns / 4;
+	for (uint32_t i = 0; i < core.plan.threads; i++) {
+		seen[i] = metrics_read(&core.worker[i]->turns);
+		worker_wake(core.worker[i]);
+	}
+}
+
 static void drain_begin(void)
 {
 	atomic_store(&core.draining, true);
@@ -357,14 +378,17 @@ static void core_run(const struct options *options, const sigset_t *signals)
 	uint64_t drain_until_ns = 0;
 
 	for (;;) {
-		bool watching = core.plan.wall_deadline_ns != 0 || drain_until_ns != 0;
+		bool watching = core.plan.wall_deadline_ns != 0 || drain_until_ns != 0 ||
+				core.supervised.watchdog_ns != 0;
 		int signal = watching ? sigtimedwait(signals, NULL, &tick)
 				      : sigwaitinfo(signals, NULL);
 		if (fail_pending() && !drain_until_ns) {
 			supervised_drains(&core.supervised);
-			drain_until_ns = loop_now_ns() + DRAIN_NS;
+			drain_until_ns = loop_now_ns() + core.plan.drain_ns;
 			drain_begin();
 		}
+		if (signal == SIGUSR1)
+			log_reopen(options->log);
 		if (signal == SIGHUP || signal == SUPERVISE_SIGNAL_REOPEN) {
 			log_reopen(options->log);
 			app_reload(options->app);
@@ -372,12 +396,15 @@ static void core_run(const struct options *options, const sigset_t *signals)
 		if (signal == SIGTERM || signal == SIGINT || signal == SUPERVISE_SIGNAL_END) {
 			if (drain_until_ns)
 				atomic_store(&core.halting, true); /* asked twice */
-			drain_until_ns = loop_now_ns() + DRAIN_NS;
+			else if (!core.supervised.supervisor)
+				supervised_drains(&core.supervised);
+			drain_until_ns = loop_now_ns() + core.plan.drain_ns;
 			drain_begin();
 		}
 		for (uint32_t i = 0; i < core.plan.threads && core.plan.wall_deadline_ns; i++)
 			if (!joined[i])
 				fault_watch(core.worker[i]);
+		watchdog_look(joined);
 		if (!drain_until_ns)
 			continue;
 		if (all_joined(joined))
@@ -441,14 +468,14 @@ static void signals_take(sigset_t *signals)
 		sigaddset(signals, SIGINT);
 		sigaddset(signals, SIGHUP);
 	}
+	sigaddset(signals, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
-static char admin_name[LISTEN_NAME_MAX];
+static struct startup opened;
 
 /* Once the listener is open. */
-static int core_serve(const struct options *options, const char *name, unsigned port,
-		      struct err *err)
+static int core_serve(const struct options *options, struct err *err)
 {
 	sigset_t signals;
 
@@ -466,11 +493,12 @@ static int core_serve(const struct options *options, const char *name, unsigned 
 		return -1;
 	supervised_serves(&core.supervised);
 	if (core.supervised.generation == 0) {
-		if (port_write(options->port_file, port, err) < 0)
+		if (port_write(options->port_file, opened.port, err) < 0)
 			return -1;
 		if (core.admin_fd >= 0)
-			fprintf(stderr, "pail serve: admin address http://%s/\n", admin_name);
-		fprintf(stderr, "pail serve: listening on %s\n", name);
+			fprintf(stderr, "pail serve: admin address http://%s/\n",
+				opened.admin_name);
+		fprintf(stderr, "pail serve: listening on %s\n", opened.name);
 	}
 	core_run(options, &signals);
 	core_log_end();
@@ -482,17 +510,14 @@ static int core_serve(const struct options *options, const char *name, unsigned 
 /* The listener first: it is the supervisor's, and outlives each that serves. */
 static int serve(const struct options *options)
 {
-	char name[LISTEN_NAME_MAX];
-	unsigned port;
 	int exit_code;
 	struct err err = {0};
 
-	core.listen_fd = listen_open(&core.plan, core.plan.listen, name, &port, &err);
-	if (core.listen_fd < 0)
+	if (startup(&core.plan, options->conf, &opened, &err) < 0)
 		return complain(&err);
-	if (core.plan.admin[0] &&
-	    (core.admin_fd = admin_listen(&core.plan, admin_name, &err)) < 0)
-		return complain(&err);
+	core.listen_fd = opened.listen_fd;
+	core.admin_fd = opened.admin_fd;
+	core.supervised.watchdog_ns = activation_watchdog_ns();
 	int is_child = options->alone ? 1
 				      : supervise(core.plan.overlap, &core.supervised,
 						  &exit_code, &err);
@@ -500,10 +525,19 @@ static int serve(const struct options *options)
 		return complain(&err);
 	if (!is_child)
 		return exit_code;
-	if (core_open(options, &err) < 0 || core_serve(options, name, port, &err) < 0) {
+	if (core_open(options, &err) < 0 || core_serve(options, &err) < 0) {
 		_exit(complain(&err)); /* workers may run already */
 	}
 	return 0;
+}
+
+static int check(const struct options *options, struct err *err)
+{
+	if (startup_check(&core.plan, options->conf, options->log, err) < 0)
+		return -1;
+	return options->app && (core_open(options, err) < 0 || image_fits(&core.plan, err) < 0)
+		       ? -1
+		       : 0;
 }
 
 int main(int argc, char **argv)
@@ -515,6 +549,8 @@ int main(int argc, char **argv)
 	if (options_read(&options, argc, argv, &err) < 0 ||
 	    plan_read(&core.plan, &options, &err) < 0)
 		return complain(&err);
+	if (!options.log && core.plan.log[0])
+		options.log = core.plan.log;
 	if (options.print_bound)
 		return bound_print(&core.plan, options.json);
 	if (!options.app && !options.check) {
@@ -522,11 +558,7 @@ int main(int argc, char **argv)
 			  "no app to serve; give --app with lib.so, a folder, or builtin:NAME");
 		return complain(&err);
 	}
-	if (options.check && !options.app)
-		return 0;
 	if (!options.check)
 		return serve(&options);
-	if (core_open(&options, &err) < 0 || image_fits(&core.plan, &err) < 0)
-		return complain(&err);
-	return 0;
+	return check(&options, &err) < 0 ? complain(&err) : 0;
 }

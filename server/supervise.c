@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/supervise.h"
 
+#include "server/activation.h"
 #include "server/fail.h"
 
 #include <errno.h>
@@ -15,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EXIT_FAILED = 3, REPORT_SERVES = 's', REPORT_DRAINS = 'd' };
+enum { EXIT_FAILED = 3, REPORT_SERVES = 's', REPORT_DRAINS = 'd', REPORT_LIVES = 'w' };
 static const uint64_t MS_NS = 1000000;
 static const uint64_t STEADY_NS = UINT64_C(10000000000);
 static const uint64_t PAUSE_MOST_NS = UINT64_C(10000000000);
@@ -72,7 +73,7 @@ static void child_set_up(struct supervisor *s, const int ends[2], pid_t parent,
 	prctl(PR_SET_PDEATHSIG, SUPERVISE_SIGNAL_END);
 	if (getppid() != parent)
 		_exit(EXIT_FAILED);
-	*child = (struct supervised){parent, ends[1], s->generation};
+	*child = (struct supervised){parent, ends[1], s->generation, child->watchdog_ns};
 }
 
 /* 1 in the child, 0 in the supervisor, -1: can't be now. */
@@ -170,11 +171,11 @@ static void reap(struct supervisor *s)
 
 static void pass_on(struct supervisor *s, int signal)
 {
-	if (signal != SIGKILL)
+	if (signal != SIGKILL && signal != SIGUSR1)
 		signal = signal == SIGHUP ? SUPERVISE_SIGNAL_REOPEN : SUPERVISE_SIGNAL_END;
 	if (s->serving.pid)
 		kill(s->serving.pid, signal);
-	if (s->leaving.pid && signal != SUPERVISE_SIGNAL_REOPEN)
+	if (s->leaving.pid && signal != SUPERVISE_SIGNAL_REOPEN && signal != SIGUSR1)
 		kill(s->leaving.pid, signal);
 }
 
@@ -190,14 +191,26 @@ static void take_signal(struct supervisor *s)
 		return;
 	}
 	/* A server that does not come to serve does not come to hear it either. */
-	if (signal != SIGHUP && s->ending && s->serving.pid && !s->serving.served)
+	if (signal != SIGHUP && signal != SIGUSR1 && s->ending && s->serving.pid &&
+	    !s->serving.served)
 		signal = SIGKILL;
 	pass_on(s, signal);
-	if (signal != SIGHUP) {
+	if (signal != SIGHUP && signal != SIGUSR1) {
+		if (!s->ending)
+			activation_notify("STOPPING=1\nSTATUS=answering what is under way");
 		s->ending = signal;
 		s->restart_ns = 0;
 		s->over = !s->serving.pid;
 	}
+}
+
+static void tell_serves(pid_t pid, uint32_t generation)
+{
+	char state[128];
+
+	snprintf(state, sizeof(state), "READY=1\nSTATUS=process %d serves, after %u restarts",
+		 (int)pid, generation - 1);
+	activation_notify(state);
 }
 
 static void take_report(struct supervisor *s)
@@ -211,6 +224,9 @@ static void take_report(struct supervisor *s)
 	}
 	if (report == REPORT_SERVES) {
 		s->serving.served = true;
+		tell_serves(s->serving.pid, s->generation);
+	} else if (report == REPORT_LIVES) {
+		activation_notify("WATCHDOG=1");
 	} else if (report == REPORT_DRAINS && s->overlap && !s->leaving.pid && !s->ending) {
 		s->leaving = s->serving;
 		s->serving.pid = 0;
@@ -235,6 +251,7 @@ int supervise(bool overlap, struct supervised *child, int *exit_code, struct err
 	sigaddset(&s.signals, SIGTERM);
 	sigaddset(&s.signals, SIGINT);
 	sigaddset(&s.signals, SIGHUP);
+	sigaddset(&s.signals, SIGUSR1);
 	sigaddset(&s.signals, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &s.signals, NULL);
 	s.signal_fd = signalfd(-1, &s.signals, SFD_CLOEXEC);
@@ -276,9 +293,20 @@ static void report(const struct supervised *child, char what)
 void supervised_serves(const struct supervised *child)
 {
 	report(child, REPORT_SERVES);
+	if (!child->supervisor)
+		tell_serves(getpid(), 1);
 }
 
 void supervised_drains(const struct supervised *child)
 {
 	report(child, REPORT_DRAINS);
+	if (!child->supervisor)
+		activation_notify("STOPPING=1\nSTATUS=answering what is under way");
+}
+
+void supervised_lives(const struct supervised *child)
+{
+	report(child, REPORT_LIVES);
+	if (!child->supervisor)
+		activation_notify("WATCHDOG=1");
 }

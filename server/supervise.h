@@ -39,16 +39,20 @@ enum { SUPERVISE_BYTES = 1 << 20 };
 /* What the child knows of its supervisor; all 0 and -1 in a server without. */
 struct supervised {
 	pid_t supervisor;
-	int report_fd;       /* -1: nobody to tell */
-	uint32_t generation; /* 0: the first that serves */
+	int report_fd;        /* -1: nobody to tell */
+	uint32_t generation;  /* 0: the first that serves */
+	uint64_t watchdog_ns; /* how often supervised_lives() is wanted; 0: never */
 };
 
 /* 1 in each child, which goes on to serve. 0 in the supervisor once all is
  * over, with what to exit with. -1: it can't be. */
 int supervise(bool overlap, struct supervised *child, int *exit_code, struct err *err);
 
-/* The child serves; the child drains because of a failure. */
+/* The child serves; it drains because of a failure; all its workers turn. What
+ * the service manager is to know (activation.h) goes on to it: from the
+ * supervisor, which is the process that it watches, or from the only one. */
 void supervised_serves(const struct supervised *child);
 void supervised_drains(const struct supervised *child);
+void supervised_lives(const struct supervised *child);
 
 #endif
