@@ -378,7 +378,7 @@ static int worker_wait(struct worker *worker)
 	return epoll_wait(worker->epoll_fd, worker->events, LOOP_EVENTS, ms);
 }
 
-static void worker_turn(struct worker *worker)
+void worker_turn(struct worker *worker)
 {
 	bool newcomers = false;
 	int count = worker_wait(worker);
@@ -407,20 +407,27 @@ static void worker_turn(struct worker *worker)
 	log_flush(&worker->log, core.log_fd >= 0 ? core.log_fd : STDERR_FILENO);
 }
 
+int worker_enter(struct worker *worker, struct err *err)
+{
+	this_worker = worker;
+	worker->tid = (pid_t)syscall(SYS_gettid);
+	worker_clock(worker);
+	if (fault_thread_open(worker, err) < 0 ||
+	    (core.handler.thread_start && core.handler.thread_start() != 0))
+		return -1;
+	worker_listen(worker, true);
+	return 0;
+}
+
 static void *worker_main(void *argument)
 {
 	struct worker *worker = argument;
 	struct err err;
 
-	this_worker = worker;
-	worker->tid = (pid_t)syscall(SYS_gettid);
-	worker_clock(worker);
-	if (fault_thread_open(worker, &err) < 0 ||
-	    (core.handler.thread_start && core.handler.thread_start() != 0)) {
+	if (worker_enter(worker, &err) < 0) {
 		atomic_store(&worker->started, -1);
 		return NULL;
 	}
-	worker_listen(worker, true);
 	atomic_store(&worker->started, 1);
 	while (!worker->draining || worker->open_count > 0) {
 		worker_turn(worker);

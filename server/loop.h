@@ -90,6 +90,10 @@ extern _Thread_local struct worker *this_worker;
 /* Everything but the thread: slots, buckets, epoll. Main thread. */
 int worker_init(struct worker *worker, uint32_t index, struct err *err);
 int worker_start(struct worker *worker, struct err *err);
+/* The thread is this worker's from here on, which listens; and one turn of its
+ * loop. Its thread does these, or the simulation of the core in its place. */
+int worker_enter(struct worker *worker, struct err *err);
+void worker_turn(struct worker *worker);
 /* Wakes it, to look at core.draining and at the listener. Any thread. */
 void worker_wake(struct worker *worker);
 
