@@ -48,7 +48,12 @@ size_t pass_chunk_rows(const struct pass *pass, struct slots *slots, size_t row,
 	uint64_t arrival = (uint64_t)pass->trace->arrival_ns[row];
 	if (limit > SLOTS_CHUNK)
 		limit = SLOTS_CHUNK;
-	if (arrival - slots->base > SLOTS_REACH)
+	/* In good time, so that a chunk is not cut short by the reach (nor those of the
+	 * lanes beside it); and for few slots, which are quickly moved, so early that hardly
+	 * a departure is beyond it. */
+	uint64_t last = (uint64_t)pass->trace->arrival_ns[row + limit - 1];
+	uint64_t reach = slots->count <= SLOTS_NARROW ? SLOTS_REACH / 2 : SLOTS_REACH;
+	if (last - slots->base > reach)
 		slots_rebase(slots, arrival);
 	size_t n = rows_in_reach(pass->trace, row, limit, slots->base);
 	assert(n > 0);
