@@ -1,80 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/arena.h"
 
+#include "base/arena_block.h"
+
 #include <assert.h>
 #include <string.h>
 
-/*
- * Layout. A block is a header of 8 bytes and its payload; its size is counted
- * in units of 16 bytes and takes the header in, so headers lie at 8 mod 16 and
- * the 8 bytes before the first one are never used. A block is named by its id,
- * the offset of its payload in units: never 0. The header also holds the size
- * of the block before it, so both neighbours are found without a footer, and a
- * block of 16 bytes has room for all it needs when it is free.
- */
 enum {
-	UNIT = 16,
-	HEADER = 8,
-	SMALL_UNITS = 64, /* bins are exact up to here, and small blocks carve */
-	FIT_TRIES = 8,    /* blocks of a bin that are looked at */
-	FLUSH_SHIFT = 4,  /* a sixteenth of the peak may lie cached while the peak rises */
+	FIT_TRIES = 8,   /* blocks of a bin that are looked at */
+	FLUSH_SHIFT = 4, /* a sixteenth of the peak may lie cached while the peak rises */
 };
-
-enum block_state {
-	USED,
-	CACHED, /* in a list, not merged */
-	FREE,   /* in a bin, merged with its neighbours */
-	INNER,  /* no block: stands before a payload that a large alignment moved up */
-};
-
-struct header {
-	uint32_t tag;          /* units << 2 | state; of INNER, the units back to the block */
-	uint32_t before_units; /* size of the block before, 0 for the first; of INNER, its
-				* alignment */
-};
-struct links {
-	uint32_t next, before; /* ids; 0: none */
-};
-static_assert(sizeof(struct header) == HEADER && sizeof(struct links) == 8, "fit a unit");
-/* Sizes, also of what was merged, and ids never leave their fields. */
-static_assert(ARENA_REUSE_BYTES_MAX / UNIT <= (size_t)1 << 30, "30 bits of units");
-static_assert(ARENA_BUMP_BYTES_MAX / UNIT < (size_t)1 << 32, "32 bits of id");
-
-static enum block_state state_of(const struct header *header)
-{
-	return header->tag & 3;
-}
-
-static uint32_t units_of(const struct header *header)
-{
-	return header->tag >> 2;
-}
-
-static uint32_t tag(uint32_t units, enum block_state state)
-{
-	return units << 2 | state;
-}
-
-static struct header *header_of(const struct arena *arena, uint32_t id)
-{
-	return (struct header *)(void *)(arena->base + (size_t)id * UNIT - HEADER);
-}
-
-static struct links *links_of(const struct arena *arena, uint32_t id)
-{
-	return (struct links *)(void *)(arena->base + (size_t)id * UNIT);
-}
-
-/* One past the last id: that of a block which would start at top. */
-static uint32_t end_id(const struct arena *arena)
-{
-	return (uint32_t)((arena->top_bytes + HEADER) / UNIT);
-}
-
-static bool id_is_inside(const struct arena *arena, uint32_t id)
-{
-	return id != 0 && id < end_id(arena);
-}
 
 static void forget_free(struct arena *arena)
 {
@@ -118,15 +53,6 @@ __attribute__((cold, noinline)) static void give_up(struct arena *arena)
 
 /* -- bins ------------------------------------------------------------------ */
 
-static uint32_t bin_of(uint32_t units)
-{
-	if (units <= SMALL_UNITS)
-		return units - 1;
-	uint32_t log2 = 31 - (uint32_t)__builtin_clz(units);
-	uint32_t eighth = (units >> (log2 - 3)) & 7;
-	return SMALL_UNITS + (log2 - 6) * 8 + eighth;
-}
-
 /* The first bin at or after `bin` that holds a block; ARENA_BINS if none does. */
 static uint32_t bin_next(const struct arena *arena, uint32_t bin)
 {
@@ -142,11 +68,6 @@ static uint32_t bin_next(const struct arena *arena, uint32_t bin)
 		map = arena->bin_map[word];
 	}
 	return word * 64 + (uint32_t)__builtin_ctzll(map);
-}
-
-static bool bin_holds(const struct arena *arena, uint32_t bin)
-{
-	return arena->bin_map[bin / 64] >> (bin % 64) & 1;
 }
 
 /* Marks a block as free and puts it first in its bin. Its header is whole. */
@@ -197,13 +118,6 @@ static bool bin_remove(struct arena *arena, uint32_t id, const struct header *he
 }
 
 /* -- blocks ---------------------------------------------------------------- */
-
-/* Whether a header says something possible about the block it stands before. */
-static bool header_is_sound(const struct arena *arena, uint32_t id, const struct header *header)
-{
-	return units_of(header) != 0 && units_of(header) <= end_id(arena) - id &&
-	       header->before_units < id;
-}
 
 /* Tells the block behind how large the one before it is now. */
 static void tell_next(struct arena *arena, uint32_t id, uint32_t units)
@@ -293,11 +207,6 @@ static void block_merge(struct arena *arena, uint32_t id, struct header *header)
 }
 
 /* -- cached blocks ---------------------------------------------------------- */
-
-static bool list_holds(const struct arena *arena, uint32_t list)
-{
-	return arena->list_map[list / 64] >> (list % 64) & 1;
-}
 
 /* The first block of a list that is not empty, used now; 0 if it is damaged. */
 static uint32_t cached_take(struct arena *arena, uint32_t list)
@@ -777,84 +686,4 @@ void *arena_realloc(struct arena *arena, void *p, size_t size)
 		memmove(copy, p, found.usable_bytes < size ? found.usable_bytes : size);
 	arena_free(arena, p);
 	return copy;
-}
-
-/* -- checks ---------------------------------------------------------------- */
-
-static size_t check_list(const struct arena *arena, uint32_t id, enum block_state state,
-			 uint32_t units)
-{
-	size_t count = 0;
-	uint32_t bin = id_is_inside(arena, id) ? bin_of(units_of(header_of(arena, id))) : 0;
-	uint32_t before = 0;
-	while (id != 0) {
-		assert(id_is_inside(arena, id) && count < end_id(arena));
-		const struct header *header = header_of(arena, id);
-		assert(state_of(header) == state);
-		assert(units ? units_of(header) == units : bin_of(units_of(header)) == bin);
-		assert(state != FREE || links_of(arena, id)->before == before);
-		before = id;
-		id = links_of(arena, id)->next;
-		count++;
-	}
-	return count;
-}
-
-void arena_check(const struct arena *arena)
-{
-	assert(arena->top_bytes % UNIT == HEADER);
-	assert(arena->peak_bytes == 0 || arena->peak_bytes >= arena->top_bytes);
-	assert(arena->peak_bytes <= arena->size_bytes);
-	if (arena->policy == ARENA_BUMP || arena->damaged)
-		return;
-	size_t listed[4] = {0}, seen[4] = {0};
-	size_t cached_units = 0;
-	for (uint32_t i = 0; i < ARENA_LISTS; i++) {
-		size_t count = list_holds(arena, i)
-				       ? check_list(arena, arena->list[i], CACHED, i + 1)
-				       : 0;
-		listed[CACHED] += count;
-		cached_units += count * (i + 1);
-	}
-	assert(cached_units == arena->cached_units);
-	for (uint32_t i = 0; i < ARENA_BINS; i++) {
-		if (bin_holds(arena, i)) {
-			assert(bin_of(units_of(header_of(arena, arena->bin[i]))) == i);
-			assert(arena->bin_words >> (i / 64) & 1);
-			listed[FREE] += check_list(arena, arena->bin[i], FREE, 0);
-		}
-	}
-	uint32_t before_units = 0;
-	enum block_state before = USED;
-	for (uint32_t id = 1; id < end_id(arena);) {
-		const struct header *header = header_of(arena, id);
-		assert(header_is_sound(arena, id, header) && state_of(header) != INNER);
-		assert(header->before_units == before_units);
-		assert(state_of(header) != FREE || before != FREE);
-		assert(id != arena->carve ||
-		       (state_of(header) == USED && units_of(header) == arena->carve_units));
-		seen[state_of(header)]++;
-		before = state_of(header);
-		before_units = units_of(header);
-		id += units_of(header);
-	}
-	assert(before != FREE); /* it would have lowered top */
-	assert(arena->last_units == before_units);
-	assert(seen[CACHED] == listed[CACHED] && seen[FREE] == listed[FREE]);
-}
-
-const char *arena_policy_name(enum arena_policy policy)
-{
-	return policy == ARENA_BUMP ? "bump" : "reuse";
-}
-
-int arena_policy_parse(const char *text, enum arena_policy *policy)
-{
-	if (strcmp(text, "bump") == 0)
-		*policy = ARENA_BUMP;
-	else if (strcmp(text, "reuse") == 0)
-		*policy = ARENA_REUSE;
-	else
-		return -1;
-	return 0;
 }
