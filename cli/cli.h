@@ -59,6 +59,7 @@ int cmd_import(int argc, char **argv);
 int cmd_simulate(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
 int cmd_calc(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_drive(int argc, char **argv);

@@ -26,6 +26,7 @@ const struct command cli_commands[] = {
 	{"combine", cmd_combine, "join the parts of a sharded simulation"},
 	{"plan", cmd_plan, "choose the buckets and write pail.conf"},
 	{"serve", cmd_serve, "run the arena server within its bound"},
+	{"top", cmd_top, "watch a running server, or a recording"},
 	{"verify", cmd_verify, "hold a running server against what was predicted"},
 	{"drive", cmd_drive, "send a load to a server, open loop, and measure it"},
 	{"stackbound", cmd_stackbound, "tell the most stack that a handler takes"},

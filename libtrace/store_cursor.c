@@ -7,12 +7,12 @@
 
 enum { CACHED = 256 };
 
-enum cursor_kind { BY_START, BY_ID, REMARKABLE };
+enum cursor_kind { BY_START, BY_ID, REMARKABLE, AFTER };
 
 struct trace_cursor {
 	struct trace *trace;
 	enum cursor_kind kind;
-	int64_t stack_above_bytes;
+	int64_t stack_above_bytes; /* AFTER: the id */
 	struct order order;   /* BY_START */
 	struct blocks blocks; /* the others, with the block at hand */
 	struct block block;
@@ -69,6 +69,12 @@ int trace_requests_stored(struct trace *t, struct trace_cursor **cursor, struct 
 	return cursor_new(t, BY_ID, 0, cursor, err);
 }
 
+int trace_requests_after(struct trace *t, int64_t id, struct trace_cursor **cursor,
+			 struct err *err)
+{
+	return cursor_new(t, AFTER, id, cursor, err);
+}
+
 int trace_remarkable(struct trace *t, int64_t stack_above_bytes, struct trace_cursor **cursor,
 		     struct err *err)
 {
@@ -119,13 +125,20 @@ static bool may_be_remarkable(const struct trace_cursor *c)
 	       batch_above(rows, ROW_CONFIDENCE, TRACE_AMBIGUOUS - 1);
 }
 
+static bool passed_over(const struct trace_cursor *c)
+{
+	if (c->kind == AFTER)
+		return c->block.first_id + c->block.rows.count <= c->stack_above_bytes + 1;
+	return c->kind == REMARKABLE && !may_be_remarkable(c);
+}
+
 /* The next block with something for us. */
 static int next_block(struct trace_cursor *c, struct err *err)
 {
 	int got;
 	do
 		got = blocks_next(&c->blocks, &c->block, err);
-	while (got == 1 && c->kind == REMARKABLE && !may_be_remarkable(c));
+	while (got == 1 && passed_over(c));
 	c->row = 0;
 	return got == 1 && blocks_digits(&c->blocks, &c->block, err) != 0 ? -1 : got;
 }
@@ -152,7 +165,8 @@ static int next_values(struct trace_cursor *c, int64_t *id, int64_t value[ROW_CO
 		}
 		if (batch_row(&block->rows, row, value) != 0)
 			return blocks_damaged(c->trace, err);
-	} while (c->kind == REMARKABLE && !is_remarkable(c, value));
+	} while ((c->kind == REMARKABLE && !is_remarkable(c, value)) ||
+		 (c->kind == AFTER && block->first_id + row <= c->stack_above_bytes));
 	*id = block->first_id + row;
 	return 1;
 }

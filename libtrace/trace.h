@@ -64,6 +64,9 @@ struct trace_cursor;
 int trace_requests(struct trace *trace, struct trace_cursor **cursor, struct err *err);
 /* The same in the order in which they were stored: by id. */
 int trace_requests_stored(struct trace *trace, struct trace_cursor **cursor, struct err *err);
+/* The same for those alone with ids above that one: what came in since. */
+int trace_requests_after(struct trace *trace, int64_t id, struct trace_cursor **cursor,
+			 struct err *err);
 /* The same for those requests alone that used more stack than that, let memory
  * escape, could not be told apart or lost events; in order of id. Quick where
  * they are few. */

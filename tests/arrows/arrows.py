@@ -44,7 +44,7 @@ PARTS = {
         ["base/*.h", "cli/*.h", "libtrace/trace.h", "libtrace/collect.h", "libtrace/again.h", "libtrace/doctor.h", "simulator/sim.h", "server/server.h", "pail/*.h"],
         [],
         ["base", "libtrace", "simulator", "server"],
-        ["PkgConfig::NETTLE", "Threads::Threads", "m"],
+        ["PkgConfig::NETTLE", "PkgConfig::JANSSON", "Threads::Threads", "m"],
     ),
     # Public: what users compile against may lean on nothing but libc.
     "include": (["pail/*.h"], [], [], []),
@@ -57,6 +57,7 @@ FILES = {
     "libtrace/elf_file.c": ["gelf.h", "dwarf.h", "elfutils/*.h"],
     "libtrace/symbols.c": ["dwarf.h", "elfutils/*.h", "libiberty/demangle.h"],
     "cli/page.c": ["nettle/*.h"],
+    "cli/top_server.c": ["jansson.h"],
     "server/guests/lua.c": ["lua.h", "lauxlib.h", "lualib.h"],
     "server/guests/js.c": ["duktape.h"],
     "cli/main.c": ["pail_version.h"],  # made by the build

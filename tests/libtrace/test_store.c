@@ -409,6 +409,17 @@ static void test_store__sqlite_alone_reads_every_value(void **state)
 	fclose(rows);
 	assert_int_equal(trace_next(cursor, &r, &err), 0);
 	trace_cursor_close(cursor);
+	/* And from anywhere on. */
+	static const int64_t from[] = {0, 1, MANY / 2, MANY - 1, MANY, MANY + 1};
+	for (size_t k = 0; k < sizeof(from) / sizeof(*from); k++) {
+		assert_int_equal(trace_requests_after(t, from[k], &cursor, &err), 0);
+		for (int64_t id = from[k] + 1; id <= MANY; id++) {
+			assert_int_equal(trace_next(cursor, &r, &err), 1);
+			assert_int_equal(r.id, id);
+		}
+		assert_int_equal(trace_next(cursor, &r, &err), 0);
+		trace_cursor_close(cursor);
+	}
 	trace_close(t);
 }
 
