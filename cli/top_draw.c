@@ -102,8 +102,8 @@ static void draw_head(struct drawing *d, const struct top_sample *s)
 static void draw_classes(struct drawing *d, const struct top_sample *s)
 {
 	line(d, NULL, "%s", "");
-	line(d, "7", "%-13s %9s  %-18s %8s %6s %8s %9s", "BUCKET", "SIZE", "IN USE", "",
-	     "MOST", "WAITING", "NEED MAX");
+	line(d, "7", "%-13s %9s  %-18s %8s %6s %8s %9s", "BUCKET", "SIZE", "IN USE", "", "MOST",
+	     "WAITING", "NEED MAX");
 	for (size_t i = 0; i < s->class_count; i++) {
 		const struct top_class *c = &s->class[i];
 		char size[UNITS_TEXT_MAX], need[UNITS_TEXT_MAX], filled[BAR + 3], use[32],

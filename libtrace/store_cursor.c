@@ -13,8 +13,8 @@ struct trace_cursor {
 	struct trace *trace;
 	enum cursor_kind kind;
 	int64_t stack_above_bytes; /* AFTER: the id */
-	struct order order;   /* BY_START */
-	struct blocks blocks; /* the others, with the block at hand */
+	struct order order;        /* BY_START */
+	struct blocks blocks;      /* the others, with the block at hand */
 	struct block block;
 	uint32_t row;
 	bool reading; /* it holds a transaction */
