@@ -10,6 +10,21 @@ const double forecast_quantile[FORECAST_QUANTILES] = {0.5, 0.99};
 
 /* -- routes ------------------------------------------------------------------ */
 
+/* The rule for what was recorded under a name: a request's by its method and path,
+ * anything else (a command, a marker's label) by the rule that names it. */
+static int rule_of(const struct plan *plan, struct str name)
+{
+	struct str method, path;
+	char pattern[LIMITS_PATTERN_MAX];
+	if (str_cut(name, ' ', &method, &path) && path.length > 0 && path.bytes[0] == '/')
+		return limits_route(plan, method, path);
+	if (limits_pattern_of(name, pattern) == 0)
+		for (uint32_t i = 0; i < plan->route_count; i++)
+			if (strcmp(plan->route[i].pattern, pattern) == 0)
+				return (int)i;
+	return limits_route(plan, STR(""), name);
+}
+
 int forecast_routes_init(struct forecast_routes *routes, const struct plan *plan,
 			 char *const *names, size_t count, struct err *err)
 {
@@ -25,13 +40,7 @@ int forecast_routes_init(struct forecast_routes *routes, const struct plan *plan
 		return err_set(err, "out of memory for %zu routes", count);
 	}
 	for (size_t i = 0; i < count; i++) {
-		struct str method, path;
-		/* A route of another protocol has no path: only "*" can mean it. */
-		if (!str_cut(str_of(names[i]), ' ', &method, &path)) {
-			path = method;
-			method = STR("");
-		}
-		int rule = limits_route(plan, method, path);
+		int rule = rule_of(plan, str_of(names[i]));
 		routes->rule[i] = rule;
 		if (rule < 0)
 			continue;
