@@ -411,6 +411,17 @@ static void warn_service(const struct plan_text *t, struct sentences *s)
 		    pow(1.05, most));
 }
 
+/* The simulator knows one pool of each class; the server has one for each thread. */
+static void warn_threads(const struct plan_text *t, struct sentences *s)
+{
+	if (t->result->class_count > 0 && t->plan->threads > 1)
+		say(s,
+		    "%u worker threads share no buckets: the rates are of one pool for all, and "
+		    "a thread that has more than its share of the traffic refuses more; with "
+		    "threads = 1 they are exact",
+		    t->plan->threads);
+}
+
 static void warnings_make(const struct plan_text *t, struct sentences *s)
 {
 	const struct planner_result *r = t->result;
@@ -425,6 +436,7 @@ static void warnings_make(const struct plan_text *t, struct sentences *s)
 	warn_recording(t, s);
 	warn_traffic(t, s);
 	warn_service(t, s);
+	warn_threads(t, s);
 }
 
 /* ---- the JSON document --------------------------------------------------------------- */

@@ -210,6 +210,14 @@ class Commands(unittest.TestCase):
             most = max(most, now)
         self.assertEqual(chosen["big_stack_count"], most)
 
+    def test_a_plan_for_threads_says_that_they_share_nothing(self):
+        with open(self.path("two.conf"), "w", encoding="utf-8") as file:
+            file.write("[server]\nthreads = 2\n")
+        ask = ["plan", "t.db", "--target", "1e-2", "--json"]
+        self.assertNotIn("worker threads", " ".join(json.loads(self.run_pail(*ask).stdout)["warnings"]))
+        said = json.loads(self.run_pail(*ask, "-c", "two.conf").stdout)["warnings"]
+        self.assertIn("2 worker threads share no buckets", " ".join(said))
+
     def test_too_little_data_is_a_no_that_says_how_much_is_missing(self):
         done = self.run_pail("plan", "t.db", "--target", "1e-5", "-o", "no.conf", code=1)
         self.assertIn("requests are needed", done.stdout.replace("\n  ", " "))
