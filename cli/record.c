@@ -41,7 +41,9 @@ enum key {
 	KEY_KEEP_RAW,
 	KEY_ADAPTER,
 	KEY_ATTACH_DIR,
-	KEY_ATTACH_AS
+	KEY_ATTACH_AS,
+	KEY_BEGIN,
+	KEY_END
 };
 
 struct words {
@@ -51,6 +53,8 @@ struct words {
 	bool adapter[ADAPTERS];
 	const char *attach_dir, *attach_as; /* instead of a command */
 	struct attach_dir attach;
+	char *begin, *end; /* FILE:FUNCTION */
+	char begin_path[PATH_MAX], end_path[PATH_MAX];
 	char **command;
 };
 
@@ -95,6 +99,10 @@ static const struct argp_option options[] = {
 	{"adapter", KEY_ADAPTER, "python|node", 0,
 	 "load the adapter that marks for which connection such code runs; may be given twice",
 	 0},
+	{"begin", KEY_BEGIN, "FILE:FUNCTION", 0,
+	 "a request begins with a call of this function of a program or library; needs root",
+	 0},
+	{"end", KEY_END, "FILE:FUNCTION", 0, "and ends with a call of this one", 0},
 	{"attach-dir", KEY_ATTACH_DIR, "DIR", 0,
 	 "run nothing; record programs, also in containers, that are started with the variables"
 	 " of DIR/pail.env, until ^C",
@@ -179,6 +187,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case KEY_ADAPTER:
 		w->adapter[choose(state, "adapter", text, adapter_names)] = true;
 		break;
+	case KEY_BEGIN: w->begin = text; break;
+	case KEY_END: w->end = text; break;
 	case KEY_ATTACH_DIR: w->attach_dir = text; break;
 	case KEY_ATTACH_AS: w->attach_as = text; break;
 	case ARGP_KEY_ARGS: w->command = state->argv + state->next; break;
@@ -187,6 +197,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
 			argp_error(state, "wants a program to run, after --");
 		if (w->command && w->attach_dir)
 			argp_error(state, "--attach-dir runs no program");
+		if (!w->begin != !w->end)
+			argp_error(state, "--begin and --end go together");
 		if (!w->attach_dir && w->attach_as)
 			argp_error(state, "--attach-as goes with --attach-dir");
 		if (w->attach_dir && (w->cure || w->adapter[0] || w->adapter[1]))
@@ -422,6 +434,9 @@ static void write_warnings(struct buf *out, const struct collect_summary *s)
 			"dropped: %" PRIu64 " events; %" PRId64
 			" requests are marked incomplete (a larger --ring, or --on-full wait)\n",
 			s->ring.dropped, t->incomplete);
+	if (s->lost_marks > 0)
+		buf_printf(out, "%" PRIu64 " calls of --begin and --end could not be noted\n",
+			   s->lost_marks);
 	if (s->ring.stacks_lost > 0)
 		buf_printf(out,
 			   "%" PRIu64 " allocations have no stack: the table is full (a larger"
@@ -657,9 +672,36 @@ static int find_library(char *library, size_t library_size, struct err *err)
 		       library);
 }
 
+/* "nginx:ngx_http_create_request": a program along PATH, or any file by its path. */
+static int find_function(const char *option, char *text, char path[PATH_MAX],
+			 struct probe_function *function, struct err *err)
+{
+	char *colon = strrchr(text, ':');
+	if (!colon || colon == text || !colon[1]) {
+		err_set(err, "%s wants FILE:FUNCTION, not \"%s\"", option, text);
+		err->kind = ERR_USAGE;
+		return -1;
+	}
+	*colon = '\0';
+	int rc = doctor_find(text, path, PATH_MAX, err);
+	*colon = ':';
+	*function = (struct probe_function){path, colon + 1};
+	return rc;
+}
+
+static int find_functions(struct words *w, struct err *err)
+{
+	return !w->begin ? 0
+	       : find_function("--begin", w->begin, w->begin_path, &w->collect.begin, err) != 0
+		       ? -1
+		       : find_function("--end", w->end, w->end_path, &w->collect.end, err);
+}
+
 static int prepare(const char *argv0, struct words *w, const char *library, char path[PATH_MAX],
 		   struct err *err)
 {
+	if (find_functions(w, err) != 0)
+		return -1;
 	if (w->attach_dir)
 		return attach_dir_check(&w->attach, w->attach_dir, w->attach_as, err);
 	if (apply_adapters(argv0, w, err) != 0)

@@ -19,6 +19,7 @@ struct collect {
 	struct ring *ring;
 	struct trace *trace;
 	struct attribute *attribute;
+	struct probes *probes;   /* NULL: no functions are watched */
 	struct sites *sites;     /* NULL: no stacks */
 	const uint32_t *op_site; /* of the request that comes next */
 	struct raw_pack *raw;    /* NULL: raw events are not kept */
@@ -151,6 +152,17 @@ static void take_thread(void *context, const struct trace_thread *row)
 		stop_storing(c, &err);
 }
 
+static void take_event(void *context, const struct ring_event *event);
+
+/* Of the ring, after the marks that come before it. */
+static void take_ring_event(void *context, const struct ring_event *event)
+{
+	struct collect *c = context;
+	if (c->probes)
+		probes_before(c->probes, c->ring, event, take_event, c);
+	take_event(c, event);
+}
+
 static void take_event(void *context, const struct ring_event *event)
 {
 	struct collect *c = context;
@@ -206,6 +218,7 @@ int collect_open(const struct collect_options *o, struct collect **collect, stru
 {
 	struct ring_options ring = o->ring;
 	ring.stacks = o->detail == ROWS_STACKS;
+	ring.stamped = o->begin.name != NULL;
 	struct collect *c = calloc(1, sizeof(*c));
 	if (!c)
 		return err_set(err, "out of memory");
@@ -221,6 +234,8 @@ int collect_open(const struct collect_options *o, struct collect **collect, stru
 		err_set(err, "out of memory");
 	else if (rows_reserve(&c->replay) != 0)
 		err_errno(err, "no address space to replay requests in");
+	else if (o->begin.name && probes_open(&o->begin, &o->end, &c->probes, err) != 0)
+		; /* said */
 	else if (trace_create(o->trace_path, &c->trace, err) == 0 &&
 		 ring_create(&ring, &c->ring, err) == 0 && begin_sites(c, err) == 0 &&
 		 put_first_meta(c, o, err) == 0) {
@@ -253,7 +268,9 @@ int collect_begin(struct collect *c, struct err *err)
 
 void collect_step(struct collect *c, int timeout_ms)
 {
-	ring_poll(c->ring, timeout_ms, take_event, c);
+	ring_poll(c->ring, timeout_ms, take_ring_event, c);
+	if (c->probes)
+		probes_poll_ended(c->probes);
 	int64_t now = clock_now(CLOCK_MONOTONIC);
 	if (!c->storing && now >= c->retry_ns)
 		c->storing = true;
@@ -284,7 +301,7 @@ static int put_last_meta(struct collect *c, struct err *err)
 
 int collect_finish(struct collect *c, struct err *err)
 {
-	ring_finish(c->ring, take_event, c);
+	ring_finish(c->ring, take_ring_event, c);
 	c->span_ns = clock_now(CLOCK_MONOTONIC) - c->start_ns;
 	attribute_finish(c->attribute, c->span_ns);
 	commit(c);
@@ -313,6 +330,7 @@ void collect_summary(const struct collect *c, struct collect_summary *s)
 	attribute_totals(c->attribute, &s->totals);
 	ring_stats(c->ring, &s->ring);
 	s->lost_requests = c->lost;
+	s->lost_marks = c->probes ? probes_lost(c->probes) : 0;
 	s->sites = c->sites ? sites_count(c->sites) : 0;
 	s->span_ns = c->span_ns > 0 ? c->span_ns : clock_now(CLOCK_MONOTONIC) - c->start_ns;
 	memcpy(s->lost_because, c->lost_because, sizeof(s->lost_because));
@@ -327,6 +345,7 @@ void collect_close(struct collect *c)
 	sites_free(c->sites);
 	raw_pack_free(c->raw);
 	ring_free(c->ring);
+	probes_close(c->probes);
 	rows_release(&c->replay);
 	free(c->library_path);
 	free(c);

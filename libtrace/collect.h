@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "libtrace/attribute.h"
+#include "libtrace/probes.h"
 #include "libtrace/ring.h"
 #include "libtrace/rows.h"
 #include "libtrace/trace.h"
@@ -27,6 +28,8 @@ struct collect_options {
 	bool keep_raw;           /* events as they came, too: to be attributed again */
 	enum attribute_split split;
 	struct ring_options ring;
+	/* Requests begin and end with calls of these; name NULL: no. Sets ring.stamped. */
+	struct probe_function begin, end;
 	const char *command;      /* for the trace's meta */
 	const char *library_path; /* of libpailtrace.so */
 };
@@ -35,8 +38,9 @@ struct collect_summary {
 	struct attribute_totals totals;
 	struct ring_stats ring;
 	int64_t lost_requests;
-	int64_t sites;   /* places that allocate; 0 without ROWS_STACKS */
-	int64_t span_ns; /* since collect_open() */
+	uint64_t lost_marks; /* calls of begin and end that could not be noted */
+	int64_t sites;       /* places that allocate; 0 without ROWS_STACKS */
+	int64_t span_ns;     /* since collect_open() */
 	char lost_because[512];
 };
 

@@ -157,6 +157,20 @@ static int find(const char *name, char *path, size_t path_size, struct err *err)
 	return err_set(err, "cannot record \"%s\": there is no such program in PATH", name);
 }
 
+int doctor_find(const char *name, char *path, size_t path_size, struct err *err)
+{
+	char found[PATH_MAX], real[PATH_MAX];
+	if (strchr(name, '/'))
+		snprintf(found, sizeof(found), "%s", name);
+	else if (find(name, found, sizeof(found), err) != 0)
+		return -1;
+	if (!realpath(found, real))
+		return err_errno(err, "cannot read \"%s\"", name);
+	if ((size_t)snprintf(path, path_size, "%s", real) >= path_size)
+		return err_set(err, "the path of \"%s\" is too long", name);
+	return 0;
+}
+
 static int become(struct patient *p, const char *name, struct err *err)
 {
 	if (find(name, p->path, sizeof(p->path), err) != 0)

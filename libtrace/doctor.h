@@ -58,6 +58,8 @@ int doctor_process(struct doctor *doctor, pid_t pid, const struct doctor_options
 /* A handler for `pail serve --app`, against the server that would load it. */
 int doctor_plugin(struct doctor *doctor, const char *path, const char *server_path,
 		  struct err *err);
+/* A program along PATH, or a file by its path, as the file that it is. */
+int doctor_find(const char *name, char *path, size_t path_size, struct err *err);
 void doctor_release(struct doctor *doctor);
 
 /* The level of the worst finding. */

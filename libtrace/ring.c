@@ -105,6 +105,11 @@ static int64_t to_ns(const struct ring *ring, uint64_t ticks)
 			 32);
 }
 
+int64_t ring_time_ns(const struct ring *ring, uint64_t moment_ns)
+{
+	return to_ns(ring, moment_ns);
+}
+
 /* -- life ----------------------------------------------------------------------- */
 
 int ring_create(const struct ring_options *options, struct ring **result, struct err *err)

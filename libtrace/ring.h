@@ -40,6 +40,7 @@ struct ring_options {
 	bool light;             /* leave epoll_wait(maxevents) as the program asks */
 	bool conditions;        /* record condition variables (WAIT_COND, COND_SIGNAL) */
 	bool mappings;          /* record MAP, UNMAP, BREAK */
+	bool stamped;           /* each event has its own time, of CLOCK_MONOTONIC: slower */
 	bool stacks;            /* ALLOC and REALLOC_END come with a stack */
 	bool pointers;          /* stacks by frame pointers alone, without unwind tables */
 	bool paint;             /* stack_low by painting 64 KiB below a request's start */
@@ -77,6 +78,9 @@ struct ring_event {
 	uint64_t stack_low; /* long events, else 0 */
 	struct str payload; /* long events, else empty */
 };
+
+/* What an event's time_ns is for a moment of CLOCK_MONOTONIC; for stamped rings. */
+int64_t ring_time_ns(const struct ring *ring, uint64_t monotonic_ns);
 
 /* Walks the pieces of READ, WRITE and MORE: give *at = 0 first; true and the
  * next piece, or false behind the last one. */

@@ -45,7 +45,8 @@ static uint32_t flags_of(const struct ring_options *options)
 	       (options->stacks ? REGION_STACKS : 0u) |
 	       (options->pointers ? REGION_POINTERS : 0u) |
 	       (options->paint ? REGION_PAINT : 0u) | (options->no_exec ? 0u : REGION_FOLLOW) |
-	       (tsc_trusted() ? REGION_TSC : 0u);
+	       (options->stamped ? REGION_STAMPED : 0u) |
+	       (tsc_trusted() && !options->stamped ? REGION_TSC : 0u);
 }
 
 /* A folder of our own with one file of an unguessable name. Gives its

@@ -57,6 +57,7 @@ enum region_flags {
 	REGION_TSC = 32,       /* ticks are the TSC, else CLOCK_MONOTONIC */
 	REGION_STACKS = 64,    /* ALLOC_AT: with a call stack */
 	REGION_POINTERS = 128, /* stacks by frame pointers alone */
+	REGION_STAMPED = 512,  /* each event has a stamp, of CLOCK_MONOTONIC */
 	REGION_PAINT = 256,    /* stack depth by painting, not by what hooks see */
 };
 

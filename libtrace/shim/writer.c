@@ -205,7 +205,8 @@ static void put_long(struct writer *w, enum event_kind kind, unsigned flags, uin
 
 static void set_limit(struct writer *w)
 {
-	unsigned char *limit = w->cursor + EVENT_STAMP_BYTES;
+	size_t unstamped = region_mode & REGION_STAMPED ? 0 : EVENT_STAMP_BYTES;
+	unsigned char *limit = w->cursor + unstamped;
 
 	BARRIER();
 	w->limit = limit < w->end ? limit : w->end;

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """pail record from outside: exit codes, signals, refusals, failures.
 
-    test_record.py PAIL
+    test_record.py PAIL VICTIM_FUNCTIONS
 """
 import os
 import resource
@@ -17,7 +17,7 @@ import time
 import unittest
 import urllib.request
 
-PAIL = os.path.abspath(sys.argv.pop(1))
+PAIL, FUNCTIONS = os.path.abspath(sys.argv.pop(1)), os.path.abspath(sys.argv.pop(1))
 
 SERVER = """
 import http.server, sys
@@ -173,6 +173,38 @@ class Record(unittest.TestCase):
                                   capture_output=True, text=True, timeout=60, check=False)
             self.assertEqual(done.returncode, code, done.stderr)
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+
+    def functions(self, begin, end, **more):
+        return self.record(FUNCTIONS, options=["--split=marker", "--begin", begin, "--end", end], **more)
+
+    @unittest.skipUnless(os.geteuid() == 0 and
+                         os.path.exists("/sys/bus/event_source/devices/uprobe/type"),
+                         "needs root and a kernel with uprobes")
+    def test_functions_of_an_unchanged_program_mark_its_requests(self):
+        done = self.functions(FUNCTIONS + ":job_begin", FUNCTIONS + ":job_end")
+        if "the kernel cannot watch" in done.stderr:
+            self.skipTest(done.stderr)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("could not be noted", done.stderr)
+        # Two threads, each with two requests at a time, ended in the order in which they
+        # were begun: each has its own two blocks, one of them of a size of its own.
+        with sqlite3.connect(self.trace) as db:
+            rows = db.execute("SELECT route, confidence, allocations, ended_by, requested_bytes"
+                              " FROM request ORDER BY requested_bytes").fetchall()
+        self.assertEqual({r[:4] for r in rows}, {("job_begin", "exact", 2, "response")})
+        self.assertEqual([r[4] for r in rows], [1016 + n for n in (*range(1, 101), *range(1000, 1100))])
+
+    def test_functions_that_are_not_there_are_said(self):
+        for begin, words in ((FUNCTIONS + ":no_such", "has no function no_such"),
+                             ("/nonexistent:f", 'cannot read "/nonexistent"'),
+                             ("no-such-program:f", "no such program in PATH"),
+                             (__file__ + ":f", "is neither a program nor a library")):
+            done = self.functions(begin, FUNCTIONS + ":job_end")
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (3, 1), done.stderr)
+            self.assertIn(words, done.stderr)
+        done = self.functions("f", FUNCTIONS + ":job_end")
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn('--begin wants FILE:FUNCTION, not "f"', done.stderr)
 
     def test_adapters_are_set_in_front_of_what_is_there(self):
         show = "import os; print(os.environ['PYTHONPATH'], os.environ['NODE_OPTIONS'])"
