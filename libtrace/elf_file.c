@@ -78,6 +78,22 @@ static bool segment(const struct elf_file *f, uint32_t type, GElf_Phdr *found)
 	return false;
 }
 
+bool elf_file_offset(const struct elf_file *f, uint64_t address, uint64_t *offset)
+{
+	GElf_Phdr found;
+	size_t count = 0;
+	if (elf_getphdrnum(f->elf, &count) != 0)
+		return false;
+	for (size_t i = 0; i < count && i <= INT32_MAX; i++) {
+		if (!gelf_getphdr(f->elf, (int)i, &found) || found.p_type != PT_LOAD ||
+		    address < found.p_vaddr || address - found.p_vaddr >= found.p_filesz)
+			continue;
+		*offset = address - found.p_vaddr + found.p_offset;
+		return true;
+	}
+	return false;
+}
+
 struct str elf_file_interpreter(const struct elf_file *f)
 {
 	GElf_Phdr interp;

@@ -52,6 +52,8 @@ struct elf_symbol {
 /* All symbols, .dynsym before .symtab, until `visit` gives false. */
 typedef bool elf_visit(const struct elf_symbol *symbol, void *arg);
 void elf_file_symbols(const struct elf_file *file, elf_visit *visit, void *arg);
+/* Where in the file lies what is loaded at the address; false: nowhere. */
+bool elf_file_offset(const struct elf_file *file, uint64_t address, uint64_t *offset);
 /* Whether there is a .symtab, or DWARF, in the file itself. */
 bool elf_file_has_symbols(const struct elf_file *file);
 bool elf_file_has_dwarf(const struct elf_file *file);

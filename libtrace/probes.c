@@ -4,8 +4,6 @@
 #include "libtrace/elf_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <gelf.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +14,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { KINDS = 3, CPUS_MAX = 1024, DATA_PAGES = 512, PAGE = 4096, THREADS = 1 << 14, BEGUN_MAX = 1 << 14 };
+enum {
+	KINDS = 3,
+	CPUS_MAX = 1024,
+	DATA_PAGES = 512,
+	PAGE = 4096,
+	THREADS = 1 << 14,
+	BEGUN_MAX = 1 << 14
+};
 enum kind { CALLED, RETURNED, ENDED };
 
 /* A note of the kernel's. */
@@ -78,29 +83,6 @@ static bool note_symbol(const struct elf_symbol *s, void *arg)
 	return false;
 }
 
-/* Where the address lies in the file. */
-static bool file_offset(const char *path, uint64_t address, uint64_t *offset)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool found = false;
-	size_t count = 0;
-	elf_version(EV_CURRENT);
-	Elf *elf = fd >= 0 ? elf_begin(fd, ELF_C_READ, NULL) : NULL;
-	if (elf && elf_getphdrnum(elf, &count) == 0)
-		for (size_t i = 0; i < count && !found; i++) {
-			GElf_Phdr segment;
-			if (!gelf_getphdr(elf, (int)i, &segment) || segment.p_type != PT_LOAD ||
-			    address - segment.p_vaddr >= segment.p_filesz)
-				continue;
-			*offset = address - segment.p_vaddr + segment.p_offset;
-			found = true;
-		}
-	elf_end(elf);
-	if (fd >= 0)
-		close(fd);
-	return found;
-}
-
 static int find_function(const struct probe_function *f, uint64_t *offset, struct err *err)
 {
 	struct wanted w = {.name = f->name};
@@ -112,13 +94,14 @@ static int find_function(const struct probe_function *f, uint64_t *offset, struc
 		return err_set(err, "\"%s\" is neither a program nor a library", f->path);
 	elf_file_symbols(file, note_symbol, &w);
 	bool stripped = !elf_file_has_symbols(file);
+	bool there = w.found && elf_file_offset(file, w.address, offset);
 	elf_file_close(file);
 	if (!w.found)
 		return err_set(err, "\"%s\" has no function %s%s", f->path, f->name,
-			       stripped ? ", or it was stripped of its name: see nm -D for"
-					  " those that it exports, or take one that is not stripped"
+			       stripped ? ", or it was stripped of its name: nm -D lists those"
+					  " that it exports"
 					: " (nm lists those that it has)");
-	if (!file_offset(f->path, w.address, offset))
+	if (!there)
 		return err_set(err, "\"%s\" does not hold the code of %s", f->path, f->name);
 	return 0;
 }
@@ -139,8 +122,7 @@ static int probe_type(struct err *err)
 	return type;
 }
 
-static int open_probe(int type, enum kind kind, const char *path, uint64_t offset,
-		      int cpu)
+static int open_probe(int type, enum kind kind, const char *path, uint64_t offset, int cpu)
 {
 	struct perf_event_attr a = {
 		.size = sizeof(a),
@@ -164,7 +146,8 @@ static int open_cpu(struct probes *p, size_t cpu, int type, const char *const pa
 {
 	struct cpu *c = &p->cpu[cpu];
 	for (int kind = 0; kind < KINDS; kind++) {
-		c->fd[kind] = open_probe(type, (enum kind)kind, path[kind], offset[kind], (int)cpu);
+		c->fd[kind] =
+			open_probe(type, (enum kind)kind, path[kind], offset[kind], (int)cpu);
 		if (c->fd[kind] < 0 && errno == ENODEV && kind == 0)
 			return 0; /* switched off */
 		if (c->fd[kind] < 0 && (errno == EACCES || errno == EPERM))
