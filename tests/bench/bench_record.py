@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What recording costs a real server: its own CPU time per request, bare,
-recorded with events, with stacks, and under heaptrack, in turns in one run,
-with the recorder on the same CPUs.
+"""The whole cost of a recording, in turns in one run: a real server bare, recorded
+with events, with stacks, and under heaptrack, with the recorder on the same CPUs;
+then a malloc/free pair on one thread and on two.
 
-    bench_record.py PAIL [--server nginx|redis|flask]... [--rounds N] [--seconds S]
+    bench_record.py PAIL [--server nginx|redis|flask]... [--rounds N] [--seconds S] [--no-pairs]
 
-CPU time is the kernel's of the server's process (schedstat, in ns), from
-before a burst of requests until after it, after a burst to warm up. Prints the
-median ratio to bare, the least and the most, over the rounds; for traces also
-bytes per event on disk, and what was dropped. The load comes from wrk (or
-redis-benchmark) on this machine.
+Of a server: CPU time per request is the kernel's of its process (schedstat, in ns),
+from before a burst of requests until after it, after a burst to warm up; the
+recorder's CPU time per event over the same burst; bytes per event of the whole
+trace; what was dropped. Prints medians over the rounds, with the least and the
+most, and how much of heaptrack's extra cost ours is. heaptrack runs without its
+helper, which only reads the file afterwards; the recorder of pail does all its
+work meanwhile. The load comes from wrk (or redis-benchmark) on this machine. A pair
+is that of bench_shim, in CPU ns per pair and thread.
 """
 import argparse
 import glob
@@ -149,8 +152,30 @@ def cpu_ns(pid):
     return total
 
 
+def wait_for(port, process):
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            if process.poll() is not None:
+                raise SystemExit(f"the server ended with {process.returncode}") from None
+            time.sleep(0.05)
+    raise SystemExit("the server does not listen")
+
+
+def figures_of(trace, recorder_ns, requests):
+    """What the trace and its recorder took, by event."""
+    with sqlite3.connect(trace) as db:
+        meta = dict(db.execute("SELECT key, value FROM meta"))
+        (held,), = db.execute("SELECT sum(count) FROM request_block")
+    events = int(meta["events"])
+    return {"recorder": recorder_ns / requests / (events / held), "bytes": os.path.getsize(trace) / events,
+            "dropped": int(meta["dropped_events"]), "events": events}
+
+
 def measure(kind, mode, pail, seconds):
-    """CPU ns per request, and the trace's figures."""
+    """CPU ns per request, and the recorder's figures."""
     with tempfile.TemporaryDirectory() as folder:
         server = SERVERS[kind](folder)
         trace = os.path.join(folder, "t.db")
@@ -158,32 +183,73 @@ def measure(kind, mode, pail, seconds):
         if mode in ("events", "stacks"):
             command = [pail, "record", "--detail", mode, *server.options, "-o", trace, "--", *command]
         environment = {**os.environ, **server.environment}
-        if mode == "heaptrack":  # without its helper: that only reads the file afterwards
+        if mode == "heaptrack":
             environment |= {"LD_PRELOAD": HEAPTRACK, "DUMP_HEAPTRACK_OUTPUT": os.path.join(folder, "h")}
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
                                    cwd=folder, env=environment, start_new_session=True)
         try:
-            for _ in range(300):
-                try:
-                    socket.create_connection(("127.0.0.1", server.port), 1).close()
-                    break
-                except OSError:
-                    time.sleep(0.05)
+            wait_for(server.port, process)
             pid = listener(server.port)
             server.load(1)
-            before = cpu_ns(pid)
+            before, recorder = cpu_ns(pid), cpu_ns(process.pid)
             requests = server.load(seconds)
-            spent = cpu_ns(pid) - before
+            spent, recorder = cpu_ns(pid) - before, cpu_ns(process.pid) - recorder
         finally:
-            os.kill(listener(server.port), signal.SIGTERM)
+            if process.poll() is None:
+                os.kill(listener(server.port), signal.SIGTERM)
             process.wait(120)
-        figures = {}
-        if os.path.exists(trace):
-            with sqlite3.connect(trace) as db:
-                meta = dict(db.execute("SELECT key, value FROM meta"))
-                figures = {"events": int(meta["events"]), "bytes": os.path.getsize(trace),
-                           "dropped": int(meta["dropped_events"])}
-        return spent / requests, requests, figures
+        return spent / requests, figures_of(trace, recorder, requests) if os.path.exists(trace) else {}
+
+
+def spread(values, digits):
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}..{max(values):.{digits}f})"
+
+
+def servers(words, modes):
+    print(f"| {'server':6} | {'':9} | {'us CPU/request':14} | {'over bare':22} | of heaptrack's | {'recorder ns/event':20} | "
+          "bytes/event | dropped |\n" + "|---" * 8 + "|")
+    for kind in words.server or SERVERS:
+        cost, figures = {m: [] for m in modes}, {m: [] for m in modes}
+        for _ in range(words.rounds):
+            for mode in modes:
+                ns, figure = measure(kind, mode, words.pail, words.seconds)
+                cost[mode].append(ns)
+                figures[mode].append(figure)
+        ratio = {m: [a / b for a, b in zip(cost[m], cost["bare"])] for m in modes}
+        for mode in modes:
+            line = f"| {kind:6} | {mode:9} | {statistics.median(cost[mode]) / 1000:14.1f} | {spread(ratio[mode], 3):22} | "
+            share = recorder = size = dropped = ""
+            if figures[mode][0]:
+                recorder = spread([f["recorder"] for f in figures[mode]], 0)
+                size = f"{statistics.median([f['bytes'] for f in figures[mode]]):.2f}"
+                dropped = str(sum(f["dropped"] for f in figures[mode]))
+                if "heaptrack" in modes and statistics.median(ratio["heaptrack"]) > 1:
+                    share = f"{(statistics.median(ratio[mode]) - 1) / (statistics.median(ratio['heaptrack']) - 1):.2f}"
+            print(line + f"{share:14} | {recorder:20} | {size:11} | {dropped:7} |", flush=True)
+
+
+def pair(mode, pail, threads, count):
+    """CPU ns of one malloc and one free."""
+    bench = os.path.join(os.path.dirname(os.path.dirname(pail)), "tests", "bench", "bench_shim")
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["bash", "-c", 'exec -a work "$0" "$@"', bench, str(threads), str(count), "8"]
+        environment = dict(os.environ)
+        if mode in ("events", "stacks"):
+            command = [pail, "record", "--detail", mode, "-o", os.path.join(folder, "t.db"), "--", *command]
+        elif mode == "heaptrack":
+            environment |= {"LD_PRELOAD": HEAPTRACK, "DUMP_HEAPTRACK_OUTPUT": os.path.join(folder, "h")}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=True)
+        return float(done.stdout.split()[0])
+
+
+def pairs(words, modes):
+    print("\n| malloc/free pair, CPU ns per thread | " + " | ".join(modes) + " |\n" + "|---" * (len(modes) + 1) + "|")
+    for threads in (1, 2):
+        values = {m: [] for m in modes}
+        for _ in range(words.rounds):
+            for mode in modes:
+                values[mode].append(pair(mode, words.pail, threads, 1000000))
+        print(f"| {threads} thread{'s' if threads > 1 else ''} | " + " | ".join(spread(values[m], 1) for m in modes) + " |", flush=True)
 
 
 def main():
@@ -192,26 +258,17 @@ def main():
     parser.add_argument("--server", action="append", choices=SERVERS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--no-pairs", action="store_true")
     words = parser.parse_args()
-    pail = os.path.abspath(words.pail)
+    words.pail = os.path.abspath(words.pail)
     modes = ["bare", "events", "stacks"] + (["heaptrack"] if HEAPTRACK else [])
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False,
                             cwd=os.path.dirname(os.path.abspath(__file__))).stdout.strip()
-    print(f"{os.uname().machine}, {os.cpu_count()} CPUs, commit {commit}, {words.rounds} rounds of {words.seconds} s")
-    for kind in words.server or SERVERS:
-        cost, last = {m: [] for m in modes}, {}
-        for _ in range(words.rounds):
-            for mode in modes:
-                ns, _, figures = measure(kind, mode, pail, words.seconds)
-                cost[mode].append(ns)
-                last[mode] = figures
-        for mode in modes:
-            ratio = [a / b for a, b in zip(cost[mode], cost["bare"])]
-            line = f"  {kind:6} {mode:10} {statistics.median(cost[mode]) / 1000:9.1f} us/request   " \
-                   f"{statistics.median(ratio):.3f}   ({min(ratio):.3f} .. {max(ratio):.3f})"
-            if last[mode]:
-                line += f"   {last[mode]['bytes'] / last[mode]['events']:.2f} bytes/event, dropped {last[mode]['dropped']}"
-            print(line, flush=True)
+    print(f"{os.uname().machine}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, commit {commit}, "
+          f"{words.rounds} rounds of {words.seconds} s\n")
+    servers(words, modes)
+    if not words.no_pairs:
+        pairs(words, modes)
 
 
 if __name__ == "__main__":
