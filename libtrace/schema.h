@@ -88,8 +88,10 @@ BATCH_COLUMNS(SCHEMA_FLAT, SCHEMA_STEP)
 "CREATE TABLE frame("
 " id INTEGER PRIMARY KEY, address INTEGER NOT NULL, module TEXT NOT NULL,"
 " function TEXT, file TEXT, line INTEGER) STRICT;"
+"CREATE TABLE stack("
+" id INTEGER PRIMARY KEY, caller INTEGER NOT NULL, frame INTEGER NOT NULL) STRICT;"
 "CREATE TABLE site("
-" id INTEGER PRIMARY KEY, frames BLOB NOT NULL, name TEXT NOT NULL,"
+" id INTEGER PRIMARY KEY, stack INTEGER NOT NULL, name TEXT NOT NULL,"
 " allocations INTEGER NOT NULL, requested_bytes INTEGER NOT NULL,"
 " live_peak_bytes INTEGER NOT NULL, left_bytes INTEGER NOT NULL) STRICT;"
 "CREATE TABLE site_use("
@@ -134,6 +136,14 @@ BATCH_COLUMNS(SCHEMA_FLAT, SCHEMA_STEP)
 " FROM (SELECT start_ns AS at_ns, 1 AS step, id FROM request WHERE end_ns > start_ns"
 "  UNION ALL SELECT end_ns, -1, id FROM request WHERE end_ns > start_ns)"
 " ORDER BY at_ns, step, id;"
+
+/* A stack is its innermost frame and its caller's stack, 0 at the end. */
+"CREATE VIEW site_frame AS"
+" WITH RECURSIVE walk(site, depth, stack) AS ("
+"  SELECT id, 1, stack FROM site WHERE stack > 0"
+"  UNION ALL SELECT walk.site, walk.depth + 1, stack.caller FROM walk"
+"   JOIN stack ON stack.id = walk.stack WHERE stack.caller > 0 AND walk.depth < 4096)"
+" SELECT walk.site, walk.depth, stack.frame FROM walk JOIN stack ON stack.id = walk.stack;"
 
 "CREATE VIEW site_summary AS"
 " SELECT site.id AS site, site.name, sum(site_use.requests) AS requests,"

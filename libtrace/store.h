@@ -33,6 +33,7 @@ enum statement {
 	PUT_BLOCK,
 	PUT_SITES,
 	PUT_FRAME,
+	PUT_STACK,
 	PUT_SITE,
 	PUT_USE,
 	PUT_RAW,
@@ -57,7 +58,14 @@ struct trace {
 	struct batch_rows *rows; /* of the last, open block */
 	unsigned char *row_digits;
 	struct replay_op *ops; /* of the last, open block */
-	uint32_t *op_site;     /* beside ops, once there are sites */
+	struct stacks {
+		struct stack_node {
+			uint32_t caller, frame;
+		} * node; /* by number - 1 */
+		uint32_t count, room;
+		uint32_t *slot, slots; /* open addressing: number, or 0 */
+	} stacks;
+	uint32_t *op_site; /* beside ops, once there are sites */
 	size_t op_count;
 	struct names routes, strings;
 	struct store_last {
@@ -106,6 +114,8 @@ int store_begin(struct trace *trace, struct err *err);
 int store_finish(struct trace *trace, sqlite3_stmt *statement, struct err *err);
 int store_route(struct trace *trace, struct str name, uint32_t *id, struct err *err);
 void store_bind_str(sqlite3_stmt *statement, int at, struct str text);
+/* What trace_put_site() knows of stacks is forgotten: after a rollback. */
+void store_stacks_forget(struct trace *trace);
 /* The sites of the open block, as a row beside it. */
 int store_put_block_sites(struct trace *trace, struct err *err);
 /* Unpacks the block that holds event `at` into trace->block. */

@@ -285,7 +285,7 @@ static int list_left_out(struct trace *in, struct buf *names, struct err *err)
 		"SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('meta',"
 		" 'process', 'thread', 'connection', 'route', 'string', 'request_block', 'request_digits',"
 		" 'request_place',"
-		" 'event_block', 'event_site', 'frame', 'site', 'site_use') AND name NOT LIKE 'sqlite_%' ORDER BY name";
+		" 'event_block', 'event_site', 'frame', 'stack', 'site', 'site_use') AND name NOT LIKE 'sqlite_%' ORDER BY name";
 	sqlite3_stmt *s = NULL;
 	int rc = sqlite3_prepare_v2(in->db, sql, -1, &s, NULL);
 	if (rc == SQLITE_OK)

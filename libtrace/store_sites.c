@@ -62,14 +62,82 @@ int trace_put_frame(struct trace *t, const struct trace_frame *f, struct err *er
 	return store_finish(t, s, err);
 }
 
+/* Numbers begin anew, and rows are written over: whoever rolls back puts all of
+ * its sites again, as sites_put_again() does. */
+void store_stacks_forget(struct trace *t)
+{
+	free(t->stacks.node);
+	free(t->stacks.slot);
+	memset(&t->stacks, 0, sizeof(t->stacks));
+}
+
+static uint32_t *stack_slot(const struct stacks *stacks, struct stack_node node)
+{
+	uint64_t hash =
+		((uint64_t)node.caller << 32 | node.frame) * UINT64_C(0x9e3779b97f4a7c15);
+	for (uint64_t i = hash >> 24;; i++) {
+		uint32_t *slot = &stacks->slot[i & (stacks->slots - 1)];
+		const struct stack_node *there = *slot ? &stacks->node[*slot - 1] : NULL;
+		if (!there || (there->caller == node.caller && there->frame == node.frame))
+			return slot;
+	}
+}
+
+static bool stacks_grow(struct stacks *stacks)
+{
+	uint32_t room = stacks->room > 0 ? stacks->room * 2 : 256;
+	struct stack_node *node = reallocarray(stacks->node, room, sizeof(*node));
+	if (node)
+		stacks->node = node;
+	uint32_t *slot = calloc((size_t)room * 2, sizeof(*slot));
+	if (!node || !slot) {
+		free(slot);
+		return false;
+	}
+	free(stacks->slot);
+	stacks->slot = slot;
+	stacks->slots = room * 2;
+	stacks->room = room;
+	for (uint32_t number = 1; number <= stacks->count; number++)
+		*stack_slot(stacks, stacks->node[number - 1]) = number;
+	return true;
+}
+
+/* The number of a list of frames, innermost first; stacks share their callers. */
+static int put_stack(struct trace *t, const uint32_t *frame, uint32_t frames, uint32_t *id,
+		     struct err *err)
+{
+	struct stacks *stacks = &t->stacks;
+	sqlite3_stmt *s = t->statement[PUT_STACK];
+	*id = 0;
+	while (frames-- > 0) {
+		struct stack_node node = {.caller = *id, .frame = frame[frames]};
+		if (stacks->count == stacks->room && !stacks_grow(stacks))
+			return err_set(err, "out of memory for stacks");
+		uint32_t *slot = stack_slot(stacks, node);
+		*id = *slot;
+		if (*id != 0)
+			continue;
+		sqlite3_bind_int64(s, 1, stacks->count + 1);
+		sqlite3_bind_int64(s, 2, node.caller);
+		sqlite3_bind_int64(s, 3, node.frame);
+		if (store_finish(t, s, err) != 0)
+			return -1;
+		stacks->node[stacks->count++] = node;
+		*slot = *id = stacks->count;
+	}
+	return 0;
+}
+
 int trace_put_site(struct trace *t, const struct trace_site *site, struct err *err)
 {
-	if (store_begin(t, err) != 0)
+	uint32_t stack;
+	if (store_begin(t, err) != 0 ||
+	    put_stack(t, site->frame, site->frames, &stack, err) != 0)
 		return -1;
 	sqlite3_stmt *s = t->statement[PUT_SITE];
 	sqlite3_bind_int64(s, 1, site->id);
-	sqlite3_bind_blob64(s, 2, site->frame, site->frames * sizeof(*site->frame),
-			    SQLITE_STATIC);
+	sqlite3_bind_int64(s, 2, stack);
 	store_bind_str(s, 3, site->name);
 	sqlite3_bind_int64(s, 4, site->allocations);
 	sqlite3_bind_int64(s, 5, site->requested_bytes);
@@ -153,8 +221,16 @@ static bool grow(void *array, size_t count, size_t size)
 	return true;
 }
 
-static bool read_frame(struct trace_sites *sites, sqlite3_stmt *s)
+/* Stacks by number - 1, while sites are read. */
+struct reading {
+	struct trace_sites *sites;
+	struct stack_node *node;
+	size_t nodes;
+};
+
+static bool read_frame(struct reading *r, sqlite3_stmt *s)
 {
+	struct trace_sites *sites = r->sites;
 	if (!grow(&sites->frame, sites->frames, sizeof(*sites->frame)))
 		return false;
 	struct trace_frame *f = &sites->frame[sites->frames];
@@ -172,14 +248,33 @@ static int frame_order(const void *key, const void *item)
 	return id < other ? -1 : id > other;
 }
 
-/* Turns ids into indices; what is not there is left out. */
-static bool read_site(struct trace_sites *sites, sqlite3_stmt *s)
+static bool read_node(struct reading *r, sqlite3_stmt *s)
 {
+	int64_t id = sqlite3_column_int64(s, 0), caller = sqlite3_column_int64(s, 1),
+		frame = sqlite3_column_int64(s, 2);
+	if (id != (int64_t)r->nodes + 1)
+		return true; /* not as we number them: what leads there ends there */
+	if (!grow(&r->node, r->nodes, sizeof(*r->node)))
+		return false;
+	/* A caller comes before what it calls, so that no list is without end. */
+	r->node[r->nodes++] = (struct stack_node){
+		.caller = caller > 0 && caller < id ? (uint32_t)caller : 0,
+		.frame = frame > 0 && frame <= UINT32_MAX ? (uint32_t)frame : 0};
+	return true;
+}
+
+/* Turns ids into indices; what is not there is left out. */
+static bool read_site(struct reading *r, sqlite3_stmt *s)
+{
+	struct trace_sites *sites = r->sites;
 	if (!grow(&sites->site, sites->sites, sizeof(*sites->site)))
 		return false;
 	struct trace_site *site = &sites->site[sites->sites];
-	size_t count = (size_t)sqlite3_column_bytes(s, 1) / sizeof(uint32_t);
-	const char *bytes = sqlite3_column_blob(s, 1);
+	int64_t stack = sqlite3_column_int64(s, 1);
+	uint32_t first = stack > 0 && (uint64_t)stack <= r->nodes ? (uint32_t)stack : 0;
+	size_t count = 0;
+	for (uint32_t at = first; at != 0; at = r->node[at - 1].caller)
+		count++;
 	uint32_t *frame = take(sites, (count + 1) * sizeof(*frame));
 	if (!frame)
 		return false;
@@ -189,13 +284,12 @@ static bool read_site(struct trace_sites *sites, sqlite3_stmt *s)
 				    .requested_bytes = sqlite3_column_int64(s, 4),
 				    .live_peak_bytes = sqlite3_column_int64(s, 5),
 				    .left_bytes = sqlite3_column_int64(s, 6)};
-	for (size_t i = 0; i < count; i++) {
-		uint32_t id;
-		memcpy(&id, bytes + i * sizeof(id), sizeof(id));
+	for (uint32_t at = first; at != 0; at = r->node[at - 1].caller) {
 		const struct trace_frame *found =
-			sites->frames == 0 ? NULL
-					   : bsearch(&id, sites->frame, sites->frames,
-						     sizeof(*sites->frame), frame_order);
+			sites->frames == 0
+				? NULL
+				: bsearch(&r->node[at - 1].frame, sites->frame, sites->frames,
+					  sizeof(*sites->frame), frame_order);
 		if (found)
 			frame[site->frames++] = (uint32_t)(found - sites->frame);
 	}
@@ -203,8 +297,9 @@ static bool read_site(struct trace_sites *sites, sqlite3_stmt *s)
 	return take_text(sites, s, 2, &site->name);
 }
 
-static bool read_use(struct trace_sites *sites, sqlite3_stmt *s)
+static bool read_use(struct reading *r, sqlite3_stmt *s)
 {
+	struct trace_sites *sites = r->sites;
 	if (!grow(&sites->use, sites->uses, sizeof(*sites->use)))
 		return false;
 	struct trace_site_use *use = &sites->use[sites->uses];
@@ -223,14 +318,14 @@ static bool read_use(struct trace_sites *sites, sqlite3_stmt *s)
 	return take_text(sites, s, 1, &use->route);
 }
 
-static int read_rows(struct trace *t, const char *sql, struct trace_sites *sites,
-		     bool (*row)(struct trace_sites *, sqlite3_stmt *), struct err *err)
+static int read_rows(struct trace *t, const char *sql, struct reading *r,
+		     bool (*row)(struct reading *, sqlite3_stmt *), struct err *err)
 {
 	sqlite3_stmt *s = NULL;
 	int rc = sqlite3_prepare_v2(t->db, sql, -1, &s, NULL);
 	if (rc == SQLITE_OK)
 		while ((rc = sqlite3_step(s)) == SQLITE_ROW)
-			if (!row(sites, s)) {
+			if (!row(r, s)) {
 				sqlite3_finalize(s);
 				return err_set(err, "out of memory reading \"%s\"", t->path);
 			}
@@ -242,31 +337,30 @@ static int read_rows(struct trace *t, const char *sql, struct trace_sites *sites
 
 int trace_sites_load(struct trace *t, struct trace_sites *sites, struct err *err)
 {
-	int64_t columns;
 	memset(sites, 0, sizeof(*sites));
-	/* A trace of before there were sites has these tables in another form. */
-	if (store_query_int(t, "SELECT count(*) FROM pragma_table_info('site')", &columns,
-			    err) != 0)
-		return -1;
-	if (columns < 7)
-		return 0;
+	struct reading r = {.sites = sites};
+	int rc = -1;
 	if (read_rows(t,
 		      "SELECT id, address, module, function, file, line FROM frame ORDER BY id",
-		      sites, read_frame, err) == 0 &&
+		      &r, read_frame, err) == 0 &&
+	    read_rows(t, "SELECT id, caller, frame FROM stack ORDER BY id", &r, read_node,
+		      err) == 0 &&
 	    read_rows(t,
-		      "SELECT id, frames, name, allocations, requested_bytes,"
+		      "SELECT id, stack, name, allocations, requested_bytes,"
 		      " live_peak_bytes, left_bytes FROM site ORDER BY id",
-		      sites, read_site, err) == 0 &&
+		      &r, read_site, err) == 0 &&
 	    read_rows(t,
 		      "SELECT site, route.name, requests, allocations, requested_bytes,"
 		      " escapes, escaped_bytes, freed_by_request, freed_by_connection,"
 		      " freed_by_other, kept_ns_sum, kept_ns_max"
 		      " FROM site_use JOIN route ON route.id = site_use.route"
 		      " ORDER BY site, route.name",
-		      sites, read_use, err) == 0)
-		return 0;
-	trace_sites_release(sites);
-	return -1;
+		      &r, read_use, err) == 0)
+		rc = 0;
+	free(r.node);
+	if (rc != 0)
+		trace_sites_release(sites);
+	return rc;
 }
 
 void trace_sites_release(struct trace_sites *sites)

@@ -32,6 +32,7 @@ static const char *const statement_sql[STATEMENT_COUNT] = {
 	[PUT_BLOCK] = "INSERT OR REPLACE INTO event_block VALUES (?, ?, ?)",
 	[PUT_SITES] = "INSERT OR REPLACE INTO event_site VALUES (?, ?)",
 	[PUT_FRAME] = "INSERT OR REPLACE INTO frame VALUES (?, ?, ?, ?, ?, ?)",
+	[PUT_STACK] = "INSERT OR REPLACE INTO stack VALUES (?, ?, ?)",
 	[PUT_SITE] = "INSERT OR REPLACE INTO site VALUES (?, ?, ?, ?, ?, ?, ?)",
 	[PUT_USE] =
 		"INSERT OR REPLACE INTO site_use VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -113,6 +114,7 @@ static int resume(struct trace *t, struct err *err)
 	t->next_request += t->next_request == 0;
 	t->op_count = 0;
 	t->rows->count = 0;
+	store_stacks_forget(t);
 	names_clear(&t->routes, 1);
 	names_clear(&t->strings, string + 1);
 	memset(t->last_string, 0, sizeof(t->last_string));
@@ -587,6 +589,7 @@ void store_writer_release(struct trace *t)
 	free(t->row_digits);
 	free(t->ops);
 	free(t->op_site);
+	store_stacks_forget(t);
 	names_release(&t->routes);
 	names_release(&t->strings);
 }

@@ -316,7 +316,8 @@ class Export(Case):
             db.execute("INSERT INTO route VALUES(7, 'GET /b;c')")
             db.executemany("INSERT INTO frame VALUES(?, ?, ?, ?, ?, ?)",
                            [(4, 4096, "/lib/libx.so", "leaf", "x.c", 12), (9, 8192, "/bin/app", None, None, None)])
-            db.execute("INSERT INTO site VALUES(3, ?, 'leaf', 10, 1000, 500, 0)", ((4).to_bytes(4, "little") + (9).to_bytes(4, "little"),))
+            db.executemany("INSERT INTO stack VALUES(?, ?, ?)", [(1, 0, 9), (2, 1, 4)])
+            db.execute("INSERT INTO site VALUES(3, 2, 'leaf', 10, 1000, 500, 0)")
             db.executemany("INSERT INTO site_use VALUES(3, ?, 1, ?, ?, ?, ?, 0, 0, 0, 0, 0)", [(1, 4, 300, 1, 50), (7, 5, 600, 0, 0)])
         db.close()
 

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import sqlite3
-import struct
 import subprocess
 import sys
 import tempfile
@@ -53,9 +52,11 @@ def make_trace(folder):
             db.execute("INSERT INTO frame(id, address, module, function, file, line) VALUES (?,?,?,?,?,?)",
                        (i, i * 64, "/usr/bin/demo", name, f"{name}.c", i * 10))
         for i, (frames, size) in enumerate((([4, 3, 2, 1], 600000), ([5, 3, 2, 1], 300000), ([6, 2, 1], 100000)), 1):
-            db.execute("INSERT INTO site(id, name, frames, allocations, requested_bytes, live_peak_bytes, left_bytes)"
-                       " VALUES (?,?,?,?,?,?,?)",
-                       (i, names[frames[0] - 1], struct.pack(f"<{len(frames)}I", *frames), 10 * i, size, size // 2, 0))
+            stack = 0
+            for frame in reversed(frames):
+                stack = db.execute("INSERT INTO stack(caller, frame) VALUES (?, ?)", (stack, frame)).lastrowid
+            db.execute("INSERT INTO site(id, name, stack, allocations, requested_bytes, live_peak_bytes, left_bytes)"
+                       " VALUES (?,?,?,?,?,?,?)", (i, names[frames[0] - 1], stack, 10 * i, size, size // 2, 0))
             db.execute("INSERT INTO site_use(site, route, requests, allocations, requested_bytes, escapes, escaped_bytes,"
                        " freed_by_request, freed_by_connection, freed_by_other, kept_ns_sum, kept_ns_max)"
                        " VALUES (?, (SELECT min(id) FROM route), 5, ?, ?, 1, 64, 0, 0, 0, 0, 0)", (i, 10 * i, size))

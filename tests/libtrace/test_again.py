@@ -24,7 +24,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import servers  # noqa: E402  pylint: disable=wrong-import-position
 
 TABLES = ("request", "event_block", "connection", "process", "thread", "route", "request_block",
-          "site", "frame", "site_use", "event_site", "raw_block")
+          "frame", "site_use", "event_site", "raw_block")
+# Stacks are numbered as they come, so it is their frames that are the same.
+SITES = ("SELECT id, name, allocations, requested_bytes, live_peak_bytes, left_bytes FROM site ORDER BY id",
+         "SELECT * FROM site_frame ORDER BY site, depth")
 # Of a request: what does not depend on the time it was made.
 LASTING = ("method, target, route, status, bytes_in, bytes_out, allocations, frees, reallocations,"
            " requested_bytes, need_bump_bytes, need_reuse_bytes, escapes, ended_by, confidence,"
@@ -149,6 +152,8 @@ class Again(unittest.TestCase):
         for table in TABLES:
             sql = f"SELECT * FROM {table}"
             self.assertEqual(self.rows(one, sql), self.rows(other, sql), table)
+        for sql in SITES:
+            self.assertEqual(self.rows(one, sql), self.rows(other, sql), sql)
 
     def lasting(self, trace):
         rows = self.rows(trace, f"SELECT {LASTING} FROM request")
