@@ -401,11 +401,6 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 
 static char inline_thread; /* its address stands for all that have been run */
 
-static bool is_inline(pthread_t thread)
-{
-	return thread == (pthread_t)&inline_thread;
-}
-
 bool resolve_inline(const void *caller, pthread_t *thread, void *(*start)(void *),
 		    void *argument)
 {
@@ -425,6 +420,11 @@ bool resolve_inline(const void *caller, pthread_t *thread, void *(*start)(void *
 }
 
 #ifndef PAIL_MALLOC_OFF
+
+static bool is_inline(pthread_t thread)
+{
+	return thread == (pthread_t)&inline_thread;
+}
 
 int pthread_join(pthread_t thread, void **result)
 {

@@ -18,7 +18,6 @@
 
 /* A socket is two units, an end of a pair one. */
 enum { UNITS_SOCKET = 2, UNITS_END = 1, SPARE_FDS = 1024 };
-static const uint64_t PAUSE_LEAST_NS = 500000, PAUSE_MOST_NS = 8000000;
 
 static struct {
 	_Atomic uint8_t *units; /* by descriptor */
@@ -69,6 +68,8 @@ void sockets_closed(int fd)
 }
 
 #ifndef PAIL_MALLOC_OFF
+
+static const uint64_t PAUSE_LEAST_NS = 500000, PAUSE_MOST_NS = 8000000;
 
 extern const char __executable_start[], etext[];
 
