@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "cli/load.h"
 #include "cli/openloop.h"
+#include "cli/progress.h"
 #include "cli/tally.h"
 
 #include <argp.h>
@@ -117,17 +118,10 @@ static const struct argp argp = {
 	       "(status below 400). Exit: 0 done, 2 usage, 3 nothing could be sent.",
 };
 
-struct progress {
-	size_t total;
-	int64_t span_ns;
-};
-
 static void show_progress(void *arg, size_t sent, int64_t now_ns)
 {
-	const struct progress *p = arg;
-	double left = (double)(p->span_ns - now_ns) / 1e9;
-	fprintf(stderr, "\rpail drive: %zu of %zu sent, %.0f/s, %.0f s left  ", sent, p->total,
-		(double)sent * 1e9 / (double)now_ns, left > 0 ? left : 0);
+	(void)now_ns;
+	progress_at(arg, sent);
 }
 
 /* Every socket is a descriptor; take what the hard limit gives. */
@@ -317,13 +311,13 @@ int cmd_drive(int argc, char **argv)
 	struct sigaction action = {.sa_handler = stop_now};
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
-	bool terminal = isatty(STDERR_FILENO) == 1;
-	struct progress progress = {load.request_count, (int64_t)a.for_ns};
+	struct progress progress;
+	progress_begin(&progress, a.argv0, "requests sent", load.request_count);
 	struct openloop_options run = {
 		.connections_max = (uint32_t)a.connections,
 		.timeout_ns = (int64_t)a.timeout_ns,
 		.stop = &stop,
-		.progress = terminal ? show_progress : NULL,
+		.progress = show_progress,
 		.progress_arg = &progress,
 	};
 	struct openloop_stats stats = {0};
@@ -332,8 +326,7 @@ int cmd_drive(int argc, char **argv)
 		results ? openloop_run(&server, load.request, load.request_count, &run, results,
 				       &stats, &err)
 			: err_set(&err, "out of memory for %zu requests", load.request_count);
-	if (terminal)
-		fputs("\r\033[K", stderr);
+	progress_end(&progress);
 	if (result == 0 && a.csv != NULL)
 		result = csv_write(&a, &load, results, &err);
 	int code =

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "cli/csv.h"
 #include "cli/export_stacks.h"
+#include "cli/progress.h"
 #include "cli/sink.h"
 #include "libtrace/trace.h"
 
@@ -22,7 +23,7 @@ enum { FLUSH_BYTES = 1 << 20 };
 static const char *const format_names[] = {NULL, "csv", "jsonl", "folded", "pprof"};
 
 struct words {
-	const char *trace, *output;
+	const char *argv0, *trace, *output;
 	enum format format;
 	bool events;
 };
@@ -271,8 +272,11 @@ static int export_requests(const struct words *w, struct trace *trace, struct si
 {
 	struct trace_cursor *cursor;
 	struct trace_request r;
+	struct progress progress;
 	struct buf out;
+	uint64_t done = 0;
 	int got;
+	progress_begin(&progress, w->argv0, "requests", progress_requests(trace));
 	/* As stored, so that the requests that are read back have the same digest. */
 	if (trace_requests_stored(trace, &cursor, err) != 0)
 		return -1;
@@ -286,7 +290,10 @@ static int export_requests(const struct words *w, struct trace *trace, struct si
 			break;
 		if (out.length >= FLUSH_BYTES && sink_write(sink, &out, err) != 0)
 			break;
+		if (++done % 64 == 0)
+			progress_at(&progress, done);
 	}
+	progress_end(&progress);
 	trace_cursor_close(cursor);
 	int rc = got == 0 ? sink_write(sink, &out, err) : -1;
 	buf_release(&out);
@@ -305,7 +312,7 @@ static int export_all(const struct words *w, struct trace *trace, struct sink *s
 
 int cmd_export(int argc, char **argv)
 {
-	struct words w = {0};
+	struct words w = {.argv0 = argv[0]};
 	struct err err = {0};
 	struct trace *trace;
 	struct sink sink;

@@ -4,6 +4,7 @@
 
 #include "base/replay.h"
 #include "cli/importer.h"
+#include "cli/progress.h"
 #include "libtrace/trace.h"
 
 #include <argp.h>
@@ -30,6 +31,7 @@ static const struct format {
 enum { FORMATS = sizeof(formats) / sizeof(*formats) };
 
 struct words {
+	const char *argv0;
 	const struct format *format;
 	const char *output;
 	char **inputs;
@@ -123,29 +125,35 @@ static int measure(struct import *in, struct import_item *item, struct err *err)
 	return 0;
 }
 
-static int copy(struct import *in, struct importer *from, struct err *err)
+/* `file` is where it comes from: how far that is read is how far we are. */
+static int copy(struct import *in, struct importer *from, FILE *file, struct err *err)
 {
 	struct import_item item;
-	bool progress = isatty(STDERR_FILENO);
-	int got;
+	struct progress progress;
+	struct stat st;
+	bool sized = fstat(fileno(file), &st) == 0 && S_ISREG(st.st_mode);
+	int got = 0;
+	progress_begin(&progress, in->words->argv0, sized ? "bytes" : "rows",
+		       sized ? (uint64_t)st.st_size : 0);
 	while ((got = from->next(from->state, &item, err)) == 1) {
 		struct trace_request *r = &item.request;
 		if (item.ops && measure(in, &item, err) != 0)
-			return -1;
+			break;
 		if (trace_put_request(in->trace, r, item.ops, item.count, NULL, err) != 0)
-			return -1;
+			break;
 		in->first_ns = r->start_ns < in->first_ns ? r->start_ns : in->first_ns;
 		in->last_ns = r->end_ns > in->last_ns ? r->end_ns : in->last_ns;
-		if (++in->rows % PROGRESS_ROWS == 0 && progress)
-			fprintf(stderr, "\r\033[K%" PRId64 " rows", in->rows);
-		if (interrupted)
-			return err_set(err,
-				       "interrupted after %" PRId64 " rows: nothing is written",
-				       in->rows);
+		if (++in->rows % PROGRESS_ROWS == 0)
+			progress_at(&progress,
+				    sized ? (uint64_t)ftello(file) : (uint64_t)in->rows);
+		if (interrupted) {
+			err_set(err, "interrupted after %" PRId64 " rows: nothing is written",
+				in->rows);
+			break;
+		}
 	}
-	if (progress)
-		fprintf(stderr, "\r\033[K");
-	return got;
+	progress_end(&progress);
+	return got == 0 ? 0 : -1;
 }
 
 static int put_number(struct trace *trace, const char *key, int64_t value, struct err *err)
@@ -206,7 +214,7 @@ static int import_file(struct import *in, const char *path, struct err *err)
 	if (rc == 0 && !in->trace)
 		rc = trace_create(in->words->output, &in->trace, err);
 	if (rc == 0)
-		rc = copy(in, &from, err);
+		rc = copy(in, &from, file, err);
 	in->start_unix_ns = from.start_unix_ns;
 	in->lost += from.lost_requests;
 	in->refused += from.refused;
@@ -233,7 +241,7 @@ static int import(struct import *in, struct err *err)
 
 int cmd_import(int argc, char **argv)
 {
-	struct words w = {0};
+	struct words w = {.argv0 = argv[0]};
 	struct err err = {0};
 	if (cli_argp_parse(&argp, argc, argv, 0, &w) != 0)
 		return EXIT_USAGE;

@@ -2,6 +2,7 @@
 /* pail merge: the traces of several hosts or runs in one. */
 #include "cli/cli.h"
 
+#include "cli/progress.h"
 #include "libtrace/trace.h"
 
 #include <argp.h>
@@ -76,8 +77,7 @@ static void interrupt(int sig)
 
 static int step(int64_t requests, void *arg)
 {
-	if (*(const bool *)arg)
-		fprintf(stderr, "\r\033[K%" PRId64 " requests", requests);
+	progress_at(arg, (uint64_t)requests);
 	return interrupted != 0;
 }
 
@@ -98,6 +98,20 @@ static void say(const char *argv0, const struct words *w)
 	fprintf(stderr, "%s: %d traces in \"%s\"\n", argv0, w->count, w->output);
 }
 
+static uint64_t requests_of(const struct words *w)
+{
+	uint64_t all = 0;
+	for (int i = 0; i < w->count; i++) {
+		struct err ignored;
+		struct trace *trace;
+		if (trace_open(w->traces[i], &trace, &ignored) != 0)
+			return 0; /* the merge says why */
+		all += progress_requests(trace);
+		trace_close(trace);
+	}
+	return all;
+}
+
 int cmd_merge(int argc, char **argv)
 {
 	struct words w = {0};
@@ -107,11 +121,11 @@ int cmd_merge(int argc, char **argv)
 	struct sigaction action = {.sa_handler = interrupt};
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
-	bool progress = isatty(STDERR_FILENO);
+	struct progress progress;
+	progress_begin(&progress, argv[0], "requests", requests_of(&w));
 	int rc = trace_merge(w.output, w.traces, (size_t)w.count, w.align, step, &progress,
 			     &err);
-	if (progress)
-		fprintf(stderr, "\r\033[K");
+	progress_end(&progress);
 	if (rc != 0)
 		return cli_fail(argv[0], &err);
 	say(argv[0], &w);

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/plan_look.h"
 #include "cli/plan_text.h"
+#include "cli/progress.h"
 #include "cli/sim_options.h"
 
 #include "base/conf.h"
@@ -171,6 +172,16 @@ static int check(const struct options *o, const struct traffic *traffic, struct 
 	return holds < 0 ? -1 : holds ? EXIT_DONE : EXIT_NO;
 }
 
+static int search(const struct options *o, const struct planner_ask *ask,
+		  struct planner_result *result, struct err *err)
+{
+	struct progress progress;
+	progress_watch(&progress, o->look.argv0, "searching for the least memory");
+	int status = planner_run(ask, result, err);
+	progress_end(&progress);
+	return status;
+}
+
 /* Chooses [stack] for a plan without deep stacks of its own, and puts it into the base. */
 static int lend(const struct options *o, struct traffic *traffic, struct planner_ask *ask,
 		struct plan *base, struct plan *plan, struct stacks *stacks, struct err *err)
@@ -178,7 +189,7 @@ static int lend(const struct options *o, struct traffic *traffic, struct planner
 	const char *const *names = (const char *const *)traffic->columns.route;
 	struct planner_result result;
 	ask->stack_bytes = NULL;
-	if (planner_run(ask, &result, err) < 0)
+	if (search(o, ask, &result, err) < 0)
 		return -1;
 	int status = 0;
 	if (result.class_count > 0)
@@ -226,7 +237,7 @@ static int answer(struct options *o, struct traffic *traffic, struct plan *base,
 	struct planner_result result;
 	int code = -1;
 	if ((o->lend_stacks && lend(o, traffic, &ask, base, plan, &stacks, err) < 0) ||
-	    planner_run(&ask, &result, err) < 0) {
+	    search(o, &ask, &result, err) < 0) {
 		stacks_release(&stacks);
 		return -1;
 	}

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/progress.h"
 
+#include "libtrace/trace.h"
+
+#include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +61,9 @@ void progress_line(const struct progress *p, double seconds, int columns, char *
 	double per_second = seconds > 0 ? (double)p->done / seconds : 0;
 	short_count((double)p->done, done);
 	short_count(per_second, rate);
-	if (p->total == 0) {
+	if (p->watched) {
+		snprintf(text, (size_t)size, "%s: %s, %.0f s", p->who, p->what, seconds);
+	} else if (p->total == 0) {
 		snprintf(text, (size_t)size, "%s: %s %s, %s/s, %.0f s", p->who, done, p->what,
 			 rate, seconds);
 	} else {
@@ -104,8 +111,55 @@ void progress_at(struct progress *p, uint64_t done)
 		show(p, now);
 }
 
+static void *watch(void *arg)
+{
+	struct progress *p = arg;
+	struct pollfd end = {.fd = p->wake[0], .events = POLLIN};
+	while (poll(&end, 1, 250) == 0) {
+		int64_t now = now_ns();
+		if (now - p->begun_ns >= first_ns)
+			show(p, now);
+	}
+	return NULL;
+}
+
+void progress_watch(struct progress *p, const char *who, const char *what)
+{
+	sigset_t all, before;
+	progress_begin(p, who, what, 0);
+	if (!p->terminal || pipe2(p->wake, O_CLOEXEC) != 0)
+		return;
+	/* Signals are for those who have handlers for them. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	p->watched = true;
+	if (pthread_create(&p->watcher, NULL, watch, p) != 0) {
+		p->watched = false;
+		close(p->wake[0]);
+		close(p->wake[1]);
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+uint64_t progress_requests(struct trace *trace)
+{
+	struct trace_stream *stream;
+	struct err ignored;
+	if (trace_stream_open(trace, ARENA_REUSE, &stream, &ignored) != 0)
+		return 0;
+	uint64_t requests = trace_stream_requests(stream);
+	trace_stream_close(stream);
+	return requests;
+}
+
 void progress_end(struct progress *p)
 {
+	if (p->watched) {
+		close(p->wake[1]);
+		pthread_join(p->watcher, NULL);
+		close(p->wake[0]);
+		p->watched = false;
+	}
 	if (p->shown)
 		fputs("\r\033[K", stderr);
 	p->shown = false;

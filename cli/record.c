@@ -327,13 +327,16 @@ static int64_t now_ns(void)
 	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-static void show_progress(const struct collect *collect)
+/* `for_ns`: the time after which it ends; 0: when the program does. */
+static void show_progress(const struct collect *collect, uint64_t for_ns)
 {
 	struct collect_summary s;
 	collect_summary(collect, &s);
 	fprintf(stderr, "\r\033[K%.0f s: %" PRId64 " requests, %.1f M events (%.2f M/s)",
 		(double)s.span_ns / 1e9, s.totals.requests, (double)s.ring.events / 1e6,
 		(double)s.ring.events / 1e6 / ((double)s.span_ns / 1e9 + 1e-9));
+	if (for_ns > (uint64_t)s.span_ns)
+		fprintf(stderr, ", %.0f s left", (double)(for_ns - (uint64_t)s.span_ns) / 1e9);
 }
 
 /* Waits for what has ended. True when all children have; *status is the
@@ -376,7 +379,7 @@ static int follow(struct collect *collect, const struct words *w, pid_t pid)
 		if (program == 0)
 			signals_seen = passed = 0;
 		if (progress && now - shown_ns >= 1000000000) {
-			show_progress(collect);
+			show_progress(collect, w->for_ns);
 			shown_ns = now;
 		}
 	}
@@ -567,7 +570,7 @@ static void follow_others(struct collect *collect, const struct words *w)
 		if (w->for_ns > 0 && now - start_ns >= (int64_t)w->for_ns)
 			break;
 		if (progress && now - shown_ns >= 1000000000) {
-			show_progress(collect);
+			show_progress(collect, w->for_ns);
 			shown_ns = now;
 		}
 	}

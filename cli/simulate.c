@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* pail simulate: the exact outcome of every candidate asked for. */
 #include "cli/cli.h"
+#include "cli/progress.h"
 #include "cli/sim_options.h"
 #include "cli/simulate_plan.h"
 #include "cli/stream.h"
@@ -583,8 +584,11 @@ int cmd_simulate(int argc, char **argv)
 	struct err err = {0};
 	struct buf out;
 	buf_init(&out);
-	int code = answer(&options, &out, &err) < 0 ? cli_fail(argv[0], &err)
-						    : cli_print(argv[0], &out);
+	struct progress progress;
+	progress_watch(&progress, argv[0], "simulating");
+	int told = answer(&options, &out, &err);
+	progress_end(&progress);
+	int code = told < 0 ? cli_fail(argv[0], &err) : cli_print(argv[0], &out);
 	buf_release(&out);
 	return code;
 }

@@ -14,6 +14,14 @@ foreach(page ${manual})
 	string(REGEX MATCH "[1-8]$" section ${page})
 	install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
 endforeach()
+# Completion for bash and zsh. Debian's zsh looks into vendor-completions below /usr
+# and into site-functions below /usr/local; others into site-functions.
+install(FILES completion/pail.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
+	RENAME pail)
+foreach(folder site-functions vendor-completions)
+	install(FILES completion/_pail DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/${folder})
+endforeach()
+
 file(GLOB documents CONFIGURE_DEPENDS docs/*.md)
 install(FILES LICENSE README.md CHANGELOG.md ${documents} DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
