@@ -288,11 +288,12 @@ void check_calls(struct patient *p, const struct elf_file *f)
 			   " seen",
 			   "if the trace has no requests, mark them (pail/mark.h)");
 	if (c.seccomp)
-		doctor_add(p, DOCTOR_NOTE, "seccomp", NULL,
-			   "it installs a seccomp filter; the library needs nothing that is not"
-			   " open by then, but futex and clock_gettime",
-			   "if it dies under the recorder only, turn its sandbox off for the"
-			   " recording");
+		doctor_add(
+			p, DOCTOR_NOTE, "seccomp", NULL,
+			"it installs a seccomp filter; the library needs nothing that is not"
+			" open by then, but futex, madvise, rt_sigprocmask and clock_gettime",
+			"if it dies under the recorder only, turn its sandbox off for the"
+			" recording");
 }
 
 /* -- names for stacks ----------------------------------------------------- */

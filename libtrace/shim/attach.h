@@ -9,7 +9,8 @@
  * to LD_PRELOAD, and exec into another user's image if the recorder is not
  * root. io_uring and stdio on sockets go past every hook. In a seccomp'd
  * process the shim needs gettid (once a thread), madvise and futex (once a
- * chunk) from the filter, and fstat for descriptors it has not seen made.
+ * chunk) from the filter, fstat for descriptors it has not seen made, and
+ * rt_sigprocmask, by which it asks what may be read (memory.h).
  */
 #ifndef PAIL_SHIM_ATTACH_H
 #define PAIL_SHIM_ATTACH_H
