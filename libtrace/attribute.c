@@ -35,6 +35,7 @@ static void on_wait_begin(struct attribute *a, struct thread *t, const struct ri
 
 static void on_wait_end(struct thread *t, const struct ring_event *e)
 {
+	t->woke_ns = e->time_ns;
 	if (e->flags != WAIT_EPOLL || e->a <= 0)
 		return;
 	if (e->a > 1) {
@@ -352,6 +353,7 @@ static void late_memory(struct attribute *a, struct process *p, const struct rin
 void attribute_event(struct attribute *a, const struct ring_event *e)
 {
 	a->totals.events++;
+	a->now_ns = e->time_ns;
 	struct process *p = process_of(a, e);
 	if (!p || p->ended)
 		return;

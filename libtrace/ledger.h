@@ -59,7 +59,8 @@ struct request {
 	bool used;
 	enum request_state state;
 	struct ref connection;
-	uint32_t process; /* serial */
+	uint32_t process;  /* serial */
+	uint32_t answerer; /* serial of the thread that wrote last, when it was over; 0: none */
 	int64_t connection_id, sequence;
 	int64_t start_ns, last_write_ns, last_ns;
 	uint16_t method_bytes, target_bytes, label_bytes;
@@ -72,7 +73,8 @@ struct request {
 	uint64_t stack_peak_bytes;
 	enum trace_confidence confidence;
 	bool incomplete, marked, detached;
-	bool followed; /* threads said that they work for its connection */
+	int64_t left_ns; /* detached while its answerer was still at it; 0: no */
+	bool followed;   /* threads said that they work for its connection */
 	uint64_t mark;
 	struct replay_op *ops;
 	uint32_t *op_site; /* beside ops, if there are sites */

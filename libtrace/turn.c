@@ -215,6 +215,27 @@ void turn_add(struct attribute *a, struct thread *t, struct ref ref)
 	t->unit[t->unit_count++] = ref;
 }
 
+/* A thread that has come from elsewhere in between works for another by now. */
+static void forget_left(struct attribute *a, struct thread *t)
+{
+	struct request *r = t->open ? turn_request(a, t->owner) : NULL;
+	if (r && r->left_ns > 0 && a->now_ns - r->left_ns > TIDYING_NS)
+		t->owner = nobody;
+}
+
+bool turn_leave(struct attribute *a, const struct thread *t, struct request *r)
+{
+	struct thread *h = r->answerer < a->thread_room ? a->thread[r->answerer] : NULL;
+	if (!h || h == t || !h->open || !ref_equal(h->owner, r->self))
+		return false;
+	r->detached = true;
+	r->left_ns = a->now_ns;
+	turn_deactivate(a, r);
+	turn_add(a, h, r->self);
+	turn_settle(a, h, r->self);
+	return true;
+}
+
 /* Rules 4 to 7: the thread does something for r. */
 void turn_touch(struct attribute *a, struct thread *t, struct request *r, bool write)
 {
@@ -229,6 +250,7 @@ void turn_touch(struct attribute *a, struct thread *t, struct request *r, bool w
 	bool another = !t->polls && !write && !in_unit(t, r->self);
 	if (t->several)
 		turn_doubt(r, TRACE_INFERRED);
+	forget_left(a, t);
 	struct request *before = turn_request(a, t->owner);
 	if (t->open) {
 		bool back = before && before != r && write;
@@ -335,7 +357,10 @@ static struct ref unowned(struct attribute *a, struct thread *t)
 		return nobody; /* it would have said so */
 	struct connection *c = turn_connection(a, t->named);
 	struct request *r = turn_request(a, c ? c->extra->current : t->named);
-	if (r && r->active)
+	/* A connection that has its last answer, or whose next request another thread
+	 * has read by now, was ready for a new one: to pass it on was this turn's work,
+	 * and not that of the old one, whose thread may not have come to a boundary. */
+	if (r && r->active && r->state != REQUEST_DONE && r->start_ns <= t->woke_ns)
 		return r->self;
 	if (c)
 		return c->self;
@@ -358,6 +383,7 @@ void turn_settle_fallback(struct attribute *a, struct thread *t)
 {
 	if (!t->open)
 		return;
+	forget_left(a, t);
 	if (turn_request(a, t->owner) || turn_connection(a, t->owner))
 		turn_settle(a, t, t->owner);
 	else

@@ -23,6 +23,7 @@ enum {
 	PIPELINE_MAX = 8192,
 	SNAPSHOTS_MAX = 64, /* tables on their way to children of one process */
 	PENDING_BYTES = 8192,
+	TIDYING_NS = 1000 * 1000, /* a thread is at it after an answer, if it is overtaken */
 };
 
 enum protocol {
@@ -69,6 +70,7 @@ struct thread {
 	struct ref named;  /* rule 10: a connection or request */
 	bool fresh;        /* this unit began with a mark, and nothing else happened yet */
 	bool waited;       /* this unit began with a wait */
+	int64_t woke_ns;   /* when the last wait was over */
 	bool several;      /* its wait returned several events */
 	bool serves;       /* has touched a request */
 	bool polls;        /* waits for descriptors: gets its work there, not by hand */
@@ -125,6 +127,7 @@ struct attribute {
 	struct thread **thread;
 	uint32_t process_room, thread_room;
 	int64_t connections;
+	int64_t now_ns; /* of the event at hand */
 	struct attribute_totals totals;
 };
 
@@ -144,6 +147,10 @@ void turn_absorb(struct attribute *a, const struct process *p);
 void turn_doubt(struct request *r, enum trace_confidence confidence);
 /* No longer in flight. */
 void turn_deactivate(struct attribute *a, struct request *r);
+/* The request's connection has no more use for it. True if the thread that
+ * answered it, not t, may still be at it: it ends at that one's boundary, and what
+ * that one has done so far, and does for a short while, is for it. */
+bool turn_leave(struct attribute *a, const struct thread *t, struct request *r);
 /* Hands the request to the sink and forgets it. */
 void turn_end_request(struct attribute *a, struct request *r, const char *how);
 /* "response" if it had one, else `otherwise`. */

@@ -41,6 +41,8 @@ static void close_connection(struct attribute *a, struct thread *t, struct conne
 		if (!r || r->detached)
 			continue;
 		r->last_ns = time_ns;
+		if (t && i == 0 && turn_leave(a, t, r))
+			continue;
 		if (!t || i > 0) {
 			turn_end_request(a, r, turn_how_it_ended(r, how));
 			continue;
@@ -137,7 +139,8 @@ static void request_arrives(struct attribute *a, struct thread *t, struct connec
 			t->owner = nobody;
 			t->fresh = false;
 		}
-		turn_end_request(a, old, "response");
+		if (!turn_leave(a, t, old))
+			turn_end_request(a, old, "response");
 		old = NULL;
 	}
 	struct request *r = turn_begin_request(a, t->process, c, time_ns);
@@ -560,8 +563,10 @@ static void finish_write(struct attribute *a, struct thread *t, struct connectio
 	/* Rule 6: it has said what it had to say, so what follows may already
 	 * be for another. */
 	if (r && !t->open && ref_equal(t->owner, r->self) && r->state != REQUEST_RUNNING &&
-	    !(r->state == REQUEST_RESPONDED && turn_response_open(c)))
+	    !(r->state == REQUEST_RESPONDED && turn_response_open(c))) {
 		turn_open(t, r->self);
+		r->answerer = t->serial;
+	}
 }
 
 /* The event after a READ or WRITE and its MOREs has come. */

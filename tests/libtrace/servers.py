@@ -277,10 +277,7 @@ def sync(folder):
 
 
 def gthread(folder):
-    # After a request somebody registers its connection with the loop again: with
-    # one client the pool's thread, as part of the request (some 65 blocks), with
-    # 16 mostly the main thread, which got its turn too late to ask for it.
-    gunicorn(folder, True, 0.15, "-w", "1", "-k", "gthread", "--threads", "4")
+    gunicorn(folder, True, 0.01, "-w", "1", "-k", "gthread", "--threads", "4")
 
 
 def redis(folder):

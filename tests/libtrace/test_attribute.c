@@ -213,6 +213,71 @@ static void test_attribute__a_worker_takes_over_by_a_pointer(void **state)
 	script_expect("GET /2", 4100, TRACE_INFERRED);
 }
 
+/* A loop hands ready connections to a pool: what it does for that is the
+ * connection's, whether or not the pool has read the next request by then. */
+static void test_attribute__to_pass_a_connection_on_is_no_request_s_work(void **state)
+{
+	(void)state;
+	script_on(1, 1);
+	script_accept(10);
+	script_watch(10);
+	script_epoll(-1, 0, 0);
+	script_on(1, 2);
+	script_get(10, 1);
+	uint64_t p = script_alloc(1000);
+	script_answer(10);
+	script_free(p);
+	script_on(1, 1);
+	script_epoll(-1, 1, 10);
+	script_alloc(SCRIPT_CONNECTION_BYTES); /* before 2 is read */
+	script_epoll(-1, 1, 10);
+	script_alloc(SCRIPT_CONNECTION_BYTES);
+	script_on(1, 2);
+	script_get(10, 2);
+	script_on(1, 1);
+	script_alloc(SCRIPT_CONNECTION_BYTES); /* and after */
+	script_epoll(-1, 0, 0);
+	script_on(1, 2);
+	script_alloc(2000);
+	script_answer(10);
+	script_finish();
+	script_expect("GET /1", 1000, TRACE_EXACT);
+	script_expect("GET /2", 2000, TRACE_EXACT);
+	script_expect_totals(0, 3 * SCRIPT_CONNECTION_BYTES);
+}
+
+/* The client is quick: its next request is read by another thread of the pool,
+ * and answered, while the first still cleans up after its own. */
+static void test_attribute__a_thread_tidies_up_after_its_answer(void **state)
+{
+	(void)state;
+	script_on(1, 1);
+	script_accept(10);
+	script_accept(11);
+	script_on(1, 2);
+	script_get(10, 1);
+	script_alloc(1000);
+	script_answer(10);
+	script_alloc(100);
+	script_on(1, 3);
+	script_get(10, 2);
+	script_alloc(2000);
+	script_on(1, 2);
+	script_free(script_alloc(10));
+	script_get(11, 3);
+	script_alloc(3000);
+	script_answer(11);
+	script_on(1, 3);
+	script_answer(10);
+	script_close(10);
+	script_finish();
+	script_expect("GET /1", 1110, TRACE_EXACT);
+	script_expect("GET /2", 2000, TRACE_EXACT);
+	script_expect("GET /3", 3000, TRACE_EXACT);
+	assert_string_equal(script_row("GET /1")->ended_by, "response");
+	assert_int_equal(script_row_count, 3);
+}
+
 static void test_attribute__a_turn_by_name_needs_no_io(void **state)
 {
 	(void)state;
@@ -353,6 +418,8 @@ int main(void)
 		SCRIPT_TEST(test_attribute__prefork_and_fork_per_connection),
 		SCRIPT_TEST(test_attribute__a_worker_takes_over_by_the_fd),
 		SCRIPT_TEST(test_attribute__a_worker_takes_over_by_a_pointer),
+		SCRIPT_TEST(test_attribute__to_pass_a_connection_on_is_no_request_s_work),
+		SCRIPT_TEST(test_attribute__a_thread_tidies_up_after_its_answer),
 		SCRIPT_TEST(test_attribute__a_turn_by_name_needs_no_io),
 		SCRIPT_TEST(test_attribute__waiting_for_a_database_ends_nothing),
 		SCRIPT_TEST(test_attribute__alone_in_flight_owns_what_nobody_does),
