@@ -232,7 +232,6 @@ bool turn_leave(struct attribute *a, const struct thread *t, struct request *r)
 	r->left_ns = a->now_ns;
 	turn_deactivate(a, r);
 	turn_add(a, h, r->self);
-	turn_settle(a, h, r->self);
 	return true;
 }
 
@@ -250,7 +249,6 @@ void turn_touch(struct attribute *a, struct thread *t, struct request *r, bool w
 	bool another = !t->polls && !write && !in_unit(t, r->self);
 	if (t->several)
 		turn_doubt(r, TRACE_INFERRED);
-	forget_left(a, t);
 	struct request *before = turn_request(a, t->owner);
 	if (t->open) {
 		bool back = before && before != r && write;
