@@ -109,6 +109,7 @@ void connection_open(struct connection *c, int fd)
 
 void connection_close(struct connection *c)
 {
+	output_flush(c);
 	assert(c->state != CONNECTION_FREE && c->state != CONNECTION_RUN);
 	if (c->state == CONNECTION_HEAD)
 		worker_idle_remove(c->worker, c);
@@ -123,6 +124,7 @@ void connection_close(struct connection *c)
 
 static void connection_linger(struct connection *c)
 {
+	output_flush(c);
 	if (c->broken || shutdown(c->fd, SHUT_WR) < 0) {
 		connection_close(c);
 		return;
@@ -151,6 +153,7 @@ static void connection_answer(struct connection *c, int status, const char *deta
 	size_t length = response_error(text, sizeof(text), &response, c->head.is_head, detail);
 
 	assert(length > 0);
+	output_flush(c);
 	c->stays = stays;
 	if (send(c->fd, text, length, MSG_NOSIGNAL) != (ssize_t)length) {
 		c->stays = false;
@@ -441,7 +444,7 @@ static bool connection_go_on(struct connection *c)
 	return false;
 }
 
-void connection_advance(struct connection *c)
+static void connection_go(struct connection *c)
 {
 	uint64_t until_ns = 0;
 
@@ -481,6 +484,12 @@ void connection_advance(struct connection *c)
 	}
 	/* Others have waited long enough. */
 	worker_ready(c->worker, c);
+}
+
+void connection_advance(struct connection *c)
+{
+	connection_go(c);
+	output_flush(c);
 }
 
 void connection_event(struct connection *c, uint32_t events)

@@ -18,6 +18,7 @@
 #include "server/core.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/output.h"
 #include "server/response.h"
 #include "server/stack.h"
 #include "server/timer.h"
@@ -82,6 +83,7 @@ struct worker {
 	_Atomic int started;     /* 0 not yet, 1 serving, -1 pail_thread_start() failed */
 	uint64_t unix_offset_ns; /* of the wall clock from ours */
 	struct log log;
+	struct output_batch batch;
 	struct epoll_event events[LOOP_EVENTS];
 };
 

@@ -6,8 +6,10 @@
 #include "server/response.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -52,10 +54,67 @@ static void iov_advance(struct iovec **iov, int *count, size_t bytes)
 	}
 }
 
+/* -- batches of answers to pipelined requests ---------------------------------------- */
+
+void output_flush(struct connection *c)
+{
+	struct output_batch *batch = &c->worker->batch;
+	size_t sent = 0;
+
+	if (batch->of != c)
+		return;
+	while (sent < batch->length && !c->broken) {
+		ssize_t more =
+			send(c->fd, batch->bytes + sent, batch->length - sent, MSG_NOSIGNAL);
+		if (more > 0)
+			sent += (size_t)more;
+		else if (errno != EINTR) /* no memory for a buffer that was empty: give up */
+			c->broken = true;
+	}
+	batch->of = NULL;
+	batch->length = 0;
+}
+
+/* True if the answer, which is whole, has become a part of the batch. */
+static bool output_joins(struct pail_request *r, const struct iovec *iov, int count)
+{
+	struct connection *c = r->connection;
+	struct output_batch *batch = &r->worker->batch;
+	bool more = c->at < c->filled && c->stays && c->head.framing == PARSE_BODY_NONE;
+	size_t room = core.plan.sndbuf_bytes / 2, length = 0;
+	int unsent = 0;
+
+	if (batch->of != c && !more)
+		return false;
+	if (room > sizeof(batch->bytes))
+		room = sizeof(batch->bytes);
+	for (int i = 0; i < count; i++)
+		length += iov[i].iov_len;
+	if (batch->of == c && length > room - batch->length)
+		output_flush(c);
+	if (c->broken || length > room)
+		return false;
+	if (batch->of != c) {
+		if (!more || ioctl(c->fd, SIOCOUTQ, &unsent) < 0 || unsent > 0)
+			return false;
+		assert(batch->of == NULL);
+		batch->of = c;
+	}
+	for (int i = 0; i < count; i++) {
+		memcpy(batch->bytes + batch->length, iov[i].iov_base, iov[i].iov_len);
+		batch->length += (uint32_t)iov[i].iov_len;
+	}
+	if (!more)
+		output_flush(c);
+	return true;
+}
+
 static int output_send_all(struct pail_request *r, struct iovec *iov, int count, int flags)
 {
 	uint64_t due_ns = 0;
 	size_t moved_bytes = 0;
+
+	output_flush(r->connection);
 
 	if (r->gone)
 		return -1;
@@ -271,6 +330,8 @@ static int output_whole(struct pail_request *r)
 	bool file = r->send_fd >= 0 && has_body && r->send_length > 0;
 	if (has_body && r->send_fd < 0)
 		iov[1] = (struct iovec){r->out, r->out_length};
+	if (!file && !r->gone && output_joins(r, iov, 2))
+		return r->connection->broken ? output_gone(r, "client-gone") : 0;
 	if (output_send_all(r, iov, 2, file ? MSG_MORE : 0) < 0)
 		return -1;
 	return file ? output_file(r) : 0;

@@ -257,6 +257,7 @@ enum request_wake request_wait(struct pail_request *r, enum request_wait what,
 	if (core.plan.wall_deadline_ns && r->stage < REQUEST_SEND)
 		deadline_ns = r->start_ns + core.plan.wall_deadline_ns;
 	request_enter(r);
+	output_flush(r->connection);
 	r->waits_for = what;
 	timer_set(&worker->timers, &r->connection->timer,
 		  until_ns < deadline_ns ? until_ns : deadline_ns);

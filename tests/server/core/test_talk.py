@@ -290,5 +290,27 @@ class Late(Conversation):
         wait_until(lambda: "write-timeout" in [line.get("cause") for line in self.server.lines()], "a line of it")
 
 
+class Batch(unittest.TestCase):
+    """Answers to pipelined requests leave together, but none waits for long."""
+
+    def test_an_answer_does_not_wait_for_one_that_sleeps(self):
+        with Server("talk") as server, server.client() as client:
+            client.send(client.request("GET", "/a") + client.request("GET", "/sleep?ms=3000") + client.request("GET", "/b"))
+            begun = time.monotonic()
+            self.assertEqual(client.read().body, b"GET /a?\n")
+            self.assertLess(time.monotonic() - begun, 2.5)
+
+    def test_they_are_in_order_whatever_ends_them(self):
+        with Server("talk", "[server]\nsndbuf = 4608\n") as server:
+            for last, status in ((b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200), (b"BAD\r\n\r\n", 400),
+                                 (b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n", 413)):
+                with server.client() as client:
+                    client.send(b"".join(client.request("GET", f"/{number}") for number in range(100)) + last)
+                    for number in range(100):
+                        self.assertEqual(client.read().body, b"GET /%d?\n" % number)
+                    self.assertEqual(client.read().status, status)
+                    self.assertTrue(client.ended(20))
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -45,11 +45,11 @@ class Admin(unittest.TestCase):
                 client.send("BAD\r\n\r\n")
                 self.assertEqual(client.read().status, 400)
             with server.client() as holder:
-                holder.send(holder.request("GET", "/sleep?ms=400"))
+                holder.send(holder.request("GET", "/sleep?ms=2000"))
                 state = until(lambda: [c for c in server.stats()["classes"] if c["name"] == "small" and c["in_use"] == 1], "one in use")[0]
                 self.assertEqual((state["count"], state["in_use_peak"], state["waiting"]), (1, 1, 0))
                 self.assertEqual(server.get("/x").status, 503)
-                self.assertEqual(server.stats()["connections"]["open"], 1)
+                until(lambda: server.stats()["connections"]["open"] == 1, "the other one is gone")
                 self.assertEqual(holder.read().status, 200)
             until(lambda: server.stats()["connections"]["open"] == 0, "no connections")
             stats = server.stats()

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mhd_builtin PORT NAME: one of pail's built-in handlers, the same code, on
+ * libmicrohttpd: one thread, epoll, malloc of whoever is linked or preloaded.
+ * The peer of bench_http.py.
+ */
+#include "server/builtin.h"
+
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+_Thread_local char handler_message[256];
+
+/* Not among those that are compared. */
+const struct handler builtin_replay = {.name = "replay"};
+
+enum { FIELDS_MAX = 8, BODY_LEAST = 8192 };
+
+struct pail_request {
+	const char *method, *path;
+	const char *name[FIELDS_MAX], *value[FIELDS_MAX];
+	int fields;
+	char *body;
+	size_t length, room;
+};
+
+const char *pail_method(const struct pail_request *r)
+{
+	return r->method;
+}
+
+const char *pail_path(const struct pail_request *r)
+{
+	return r->path;
+}
+
+const char *pail_query(const struct pail_request *r)
+{
+	(void)r;
+	return "";
+}
+
+const char *pail_header(const struct pail_request *r, const char *name)
+{
+	(void)r;
+	(void)name;
+	return NULL;
+}
+
+size_t pail_body(struct pail_request *r, const void **bytes)
+{
+	(void)r;
+	*bytes = "";
+	return 0;
+}
+
+int pail_set_header(struct pail_request *r, const char *name, const char *value)
+{
+	if (r->fields == FIELDS_MAX)
+		return -1;
+	r->name[r->fields] = name;
+	r->value[r->fields++] = value;
+	return 0;
+}
+
+int pail_write(struct pail_request *r, const void *bytes, size_t length)
+{
+	if (r->room - r->length < length) {
+		size_t room = r->room ? 2 * r->room : BODY_LEAST;
+		while (room < r->length + length)
+			room *= 2;
+		char *body = realloc(r->body, room);
+		if (!body)
+			return -1;
+		r->body = body;
+		r->room = room;
+	}
+	memcpy(r->body + r->length, bytes, length);
+	r->length += length;
+	return 0;
+}
+
+static enum MHD_Result answer(void *arg, struct MHD_Connection *connection, const char *url,
+			      const char *method, const char *version, const char *upload,
+			      size_t *upload_length, void **state)
+{
+	const struct handler *handler = arg;
+	struct pail_request r = {.method = method, .path = url};
+
+	(void)version;
+	(void)upload;
+	(void)upload_length;
+	(void)state;
+	int status = handler->handle(&r);
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer(r.length, r.body, MHD_RESPMEM_MUST_FREE);
+	for (int i = 0; i < r.fields; i++)
+		MHD_add_response_header(response, r.name[i], r.value[i]);
+	enum MHD_Result result = MHD_queue_response(connection, (unsigned)status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+int main(int argc, char **argv)
+{
+	const struct handler *handler = NULL;
+
+	for (int i = 0; argc == 3 && builtin_all[i]; i++)
+		if (strcmp(builtin_all[i]->name, argv[2]) == 0)
+			handler = builtin_all[i];
+	if (!handler)
+		return fprintf(stderr, "mhd_builtin PORT NAME\n"), 2;
+	if (!MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TURBO,
+			      (uint16_t)strtol(argv[1], NULL, 10), NULL, NULL, answer,
+			      (void *)handler, MHD_OPTION_CONNECTION_LIMIT, 2000u,
+			      MHD_OPTION_END))
+		return perror("mhd_builtin"), 3;
+	for (;;)
+		pause();
+}
