@@ -265,6 +265,12 @@ static int next_line(struct log *l, struct err *err)
 	return got;
 }
 
+/* When its head was complete: the log's start_ns is that of the service. */
+static int64_t arrival(const struct values *v)
+{
+	return v->number[KEY_START] - number(v, KEY_WAIT);
+}
+
 /*
  * The arrival is where the wait for a bucket begins, and the wait is left out
  * of the service, since it is the queue's and not the request's. What the
@@ -276,7 +282,7 @@ static void fill(struct log *l, struct trace_request *request)
 	int64_t need = number(v, KEY_NEED), wanted = number(v, KEY_WANTED);
 	const char *cause = text(v, KEY_CAUSE);
 	bool busy = strcmp(cause, "busy") == 0 || strcmp(cause, "busy-wait") == 0;
-	int64_t start = v->number[KEY_START] - l->first_ns;
+	int64_t start = arrival(v) - l->first_ns;
 	snprintf(l->route, sizeof(l->route), "%s%s%s", text(v, KEY_METHOD),
 		 *text(v, KEY_METHOD) ? " " : "", text(v, KEY_PATH));
 	l->importer->refused += busy;
@@ -308,7 +314,7 @@ static int log_next(void *state, struct import_item *item, struct err *err)
 	int got = next_line(l, err);
 	if (got != 1)
 		return got;
-	if (l->values.number[KEY_START] < l->first_ns)
+	if (arrival(&l->values) < l->first_ns)
 		return lines_bad(&l->lines, err, "the log changed while it was read");
 	*item = (struct import_item){0};
 	fill(l, &item->request);
@@ -328,8 +334,8 @@ static int find_first(struct log *l, struct err *err)
 	int got;
 	l->first_ns = INT64_MAX;
 	while ((got = next_line(l, err)) == 1)
-		if (l->values.number[KEY_START] < l->first_ns)
-			l->first_ns = l->values.number[KEY_START];
+		if (arrival(&l->values) < l->first_ns)
+			l->first_ns = arrival(&l->values);
 	if (got == 0 && fseeko(l->lines.in, 0, SEEK_SET) != 0)
 		return err_errno(err, "cannot read \"%s\" a second time (a pipe?)",
 				 l->lines.name);

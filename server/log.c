@@ -2,7 +2,10 @@
 #include "server/log.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The longest line: every text cut to LOG_TEXT_MAX bytes, each escaped to 6. */
@@ -125,23 +128,64 @@ void log_request(struct log *log, const struct log_line *line)
 	log->length = (uint32_t)(w.at - log->bytes);
 }
 
+static bool log_is_file(int fd)
+{
+	struct stat about;
+
+	return fstat(fd, &about) == 0 && S_ISREG(about.st_mode);
+}
+
+/* How much of it to write at once to what is no regular file: whole lines, since
+ * other workers write there too, and at most PIPE_BUF, which a pipe that poll()
+ * finds room in takes whole, even one that would wait for more. 0: the first
+ * line is longer than that. */
+static size_t log_piece(const char *bytes, size_t length)
+{
+	if (length > PIPE_BUF)
+		length = PIPE_BUF;
+	while (length > 0 && bytes[length - 1] != '\n')
+		length--;
+	return length;
+}
+
+static void log_lose(struct log *log, size_t from)
+{
+	uint64_t lines = 0;
+
+	for (size_t i = from; i < log->length; i++)
+		lines += log->bytes[i] == '\n';
+	log->dropped += lines;
+	log->dropped_total += lines;
+	log->length = (uint32_t)from;
+}
+
 void log_flush(struct log *log, int fd)
 {
+	struct pollfd room = {.fd = fd, .events = POLLOUT};
+	size_t at = 0;
+
 	if (log->length == 0)
 		return;
-	ssize_t written;
-	do {
-		written = write(fd, log->bytes, log->length);
-	} while (written < 0 && errno == EINTR);
-	if (written < 0) {
-		if (errno == EAGAIN)
-			return;
-		/* A full disk: these lines are lost, and the next one says so. */
-		for (uint32_t i = 0; i < log->length; i++)
-			log->dropped += log->bytes[i] == '\n';
-		log->length = 0;
-		return;
+	bool waits = !log_is_file(fd); /* stderr is often a pipe, and not ours to change */
+	while (at < log->length) {
+		size_t piece = log->length - at;
+		if (waits && (piece = log_piece(log->bytes + at, piece)) == 0) {
+			log_lose(log, at);
+			break;
+		}
+		if (waits && (poll(&room, 1, 0) <= 0 || !(room.revents & ~POLLNVAL)))
+			break;
+		ssize_t written = write(fd, log->bytes + at, piece);
+		if (written > 0) {
+			at += (size_t)written;
+		} else if (written < 0 && errno == EAGAIN) {
+			break;
+		} else if (errno != EINTR) {
+			/* A full disk: these lines are lost, and the next one says so. */
+			log_lose(log, at);
+			break;
+		}
 	}
-	memmove(log->bytes, log->bytes + written, log->length - (size_t)written);
-	log->length -= (uint32_t)written;
+	memmove(log->bytes, log->bytes + at, log->length - at);
+	log->length -= (uint32_t)at;
 }

@@ -38,7 +38,8 @@ struct log_line {
 
 void log_init(struct log *log);
 void log_request(struct log *log, const struct log_line *line);
-/* Writes what it can to fd. */
+/* Writes what it can to fd, and never waits: of what is no regular file, not more
+ * than it has room for. */
 void log_flush(struct log *log, int fd);
 
 #endif

@@ -326,6 +326,9 @@ static const struct timespec *worker_patience(const struct worker *worker,
 
 	if (worker->rest_until_ns && worker->rest_until_ns < until_ns)
 		until_ns = worker->rest_until_ns;
+	/* Lines that the log did not take yet: soon again. */
+	if (worker->log.length > 0 && until_ns > worker->now_ns + LOOP_LOG_NS)
+		until_ns = worker->now_ns + LOOP_LOG_NS;
 	if (!worker->ready_first && until_ns == UINT64_MAX)
 		return NULL;
 	if (!worker->ready_first && until_ns > worker->now_ns)

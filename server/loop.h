@@ -31,10 +31,11 @@
 enum {
 	LOOP_EVENTS = 256,
 	LOOP_STACK_BYTES = 512 << 10,
-	LOOP_ACCEPTS = 64,          /* per turn */
-	LOOP_STARVED_NS = 10000000, /* a rest from the listener, without descriptors */
-	LOOP_PIPELINE = 64,         /* requests of one connection per turn */
-	LOOP_SLICE_NS = 200 * 1000, /* and for how long, about */
+	LOOP_ACCEPTS = 64,              /* per turn */
+	LOOP_STARVED_NS = 10000000,     /* a rest from the listener, without descriptors */
+	LOOP_PIPELINE = 64,             /* requests of one connection per turn */
+	LOOP_SLICE_NS = 200 * 1000,     /* and for how long, about */
+	LOOP_LOG_NS = 20 * 1000 * 1000, /* between tries to write to a log that is full */
 };
 
 struct worker_counts {
