@@ -185,11 +185,9 @@ static void put_cells(const struct plan_text *t, const struct grid *grid,
 		buf_append_str(data, "\n\n");
 		for (size_t s = 0; s < ask->size_count; s++) {
 			double at = contour(grid, ask, evidence, t, s, upper);
-			if (isnan(at)) /* the line has a gap there */
-				buf_append_str(data, "\n");
-			else
-				buf_printf(data, "%g %g\n%g %g\n", (double)s - 0.5, at,
-					   (double)s + 0.5, at);
+			/* Not a number, and the line has a gap there. */
+			buf_printf(data, "%g %g\n%g %g\n", (double)s - 0.5, at, (double)s + 0.5,
+				   at);
 		}
 	}
 }
@@ -202,7 +200,7 @@ static void heat_axes(const struct grid_ask *ask, uint64_t size, uint32_t count,
 		char text[UNITS_TEXT_MAX];
 		if (s % 3 == 0)
 			buf_printf(body, "%s'%s' %zu", s > 0 ? ", " : "",
-				   units_write_size(ask->sizes[s], text), s);
+				   units_format_size(ask->sizes[s], text), s);
 		for (size_t c = 0; c < ask->count_count; c++)
 			if (ask->sizes[s] == size && ask->counts[c] == count)
 				buf_printf(data, "\n\n%zu %zu\n", s, c);
@@ -246,7 +244,7 @@ static int heat_fill(const struct plan_text *t, uint32_t k, const struct sim_tra
 		       "set palette defined (0 '#ffea46', 0.35 '#b8a86d', 0.65 '#5c6a80', "
 		       "1 '#00204d')\n"
 		       "set xlabel 'size of a bucket'\nset ylabel 'buckets'\n"
-		       "set cblabel 'share of rejections'\n");
+		       "set cblabel 'share of rejections'\nset rmargin at screen 0.8\n");
 	buf_printf(body, "set cbrange [%g:1]\n", none(t));
 	heat_axes(&ask, class->size_bytes, class->count, body, &plot->data);
 	buf_printf(body,

@@ -23,6 +23,7 @@ foreach(folder site-functions vendor-completions)
 endforeach()
 
 file(GLOB documents CONFIGURE_DEPENDS docs/*.md)
+install(DIRECTORY docs/img DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES LICENSE README.md CHANGELOG.md ${documents} DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DOCDIR} PATTERN "*.so" EXCLUDE)
