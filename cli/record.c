@@ -39,6 +39,7 @@ enum key {
 	KEY_STACK_DEPTH,
 	KEY_HANDOFF,
 	KEY_KEEP_RAW,
+	KEY_REDACT,
 	KEY_ADAPTER,
 	KEY_ATTACH_DIR,
 	KEY_ATTACH_AS,
@@ -90,8 +91,14 @@ static const struct argp_option options[] = {
 	 "how threads pass requests on: seen by what they read, write and free; or also by queues"
 	 " under a condition variable, first in, first out (auto)",
 	 0},
+	{"redact", KEY_REDACT, "none|values|query|all", 0,
+	 "what of targets is not stored: nothing; the values of the query; the whole query; also"
+	 " what looks like an identifier in the path (values)",
+	 0},
 	{"keep-raw", KEY_KEEP_RAW, NULL, 0,
-	 "keep every event as it came, so that pail attribute can tell the requests anew", 0},
+	 "keep every event as it came, so that pail attribute can tell the requests anew; wants"
+	 " --redact none, since what servers read is in it",
+	 0},
 	{"for", KEY_FOR, "TIME", 0, "send the program SIGTERM after this time (30s)", 0},
 	{"ring", KEY_RING, "SIZE", 0, "shared memory between program and recorder (64M)", 0},
 	{"cure", KEY_CURE, NULL, 0,
@@ -130,6 +137,11 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	static const char *const details[] = {"summary", "events", "stacks", NULL};
 	static const char *const splits[] = {"auto",       "http",   "message",
 					     "connection", "marker", NULL};
+	static const char *const redacts[] = {[REDACT_VALUES] = "values",
+					      [REDACT_NONE] = "none",
+					      [REDACT_QUERY] = "query",
+					      [REDACT_ALL] = "all",
+					      [REDACTS] = NULL};
 	static const char *const fulls[] = {"wait", "drop", NULL};
 	static const char *const handoffs[] = {"auto", "condvar", NULL};
 	static const char *const modes[] = {"exact", "light", NULL};
@@ -183,6 +195,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 			argp_error(state, "--ring is at least 1M, not '%s'", text);
 		break;
 	case KEY_CURE: w->cure = true; break;
+	case KEY_REDACT:
+		w->collect.redact = (enum redact)choose(state, "redact", text, redacts);
+		break;
 	case KEY_KEEP_RAW: w->collect.keep_raw = true; break;
 	case KEY_ADAPTER:
 		w->adapter[choose(state, "adapter", text, adapter_names)] = true;
@@ -199,6 +214,10 @@ static error_t parse(int key, char *text, struct argp_state *state)
 			argp_error(state, "--attach-dir runs no program");
 		if (!w->begin != !w->end)
 			argp_error(state, "--begin and --end go together");
+		if (w->collect.keep_raw && w->collect.redact != REDACT_NONE)
+			argp_error(state,
+				   "--keep-raw keeps the first bytes of all that is read, with"
+				   " header fields and queries: it goes with --redact none");
 		if (!w->attach_dir && w->attach_as)
 			argp_error(state, "--attach-as goes with --attach-dir");
 		if (w->attach_dir && (w->cure || w->adapter[0] || w->adapter[1]))

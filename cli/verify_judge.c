@@ -223,8 +223,24 @@ static void explain_times(struct verification *v)
 			units_format_time((uint64_t)-over_p50, over));
 }
 
+/* A handler that looks at its query is asked for something else. */
+static void explain_targets(struct verification *v)
+{
+	const char *redact = trace_meta(v->trace, "redact");
+	bool cut = trace_meta(v->trace, "redacted_targets") == NULL;
+	if (v->replay || redact == NULL || strcmp(redact, "none") == 0)
+		return;
+	if (cut || trace_meta_int(v->trace, "redacted_targets", 0) > 0)
+		because(v,
+			"the trace holds targets without what may be secret (--redact %s), and they "
+			"were asked for as they stand: record with --redact none if the handler "
+			"looks at its query",
+			redact);
+}
+
 static void explain_answers(struct verification *v)
 {
+	explain_targets(v);
 	if (v->other > 0) {
 		struct buf text;
 		buf_init(&text);

@@ -410,10 +410,16 @@ struct attribute *attribute_new(enum attribute_split split, const struct attribu
 	if (!a)
 		return NULL;
 	a->split = split;
+	a->redact = REDACT_NONE;
 	a->sink = *sink;
 	ledger_init(&a->ledger);
 	route_namer_init(&a->routes);
 	return a;
+}
+
+void attribute_redact(struct attribute *a, enum redact redact)
+{
+	a->redact = redact;
 }
 
 void attribute_sites(struct attribute *a, struct sites *sites)

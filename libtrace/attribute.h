@@ -36,6 +36,7 @@
 #ifndef PAIL_LIBTRACE_ATTRIBUTE_H
 #define PAIL_LIBTRACE_ATTRIBUTE_H
 
+#include "libtrace/redact.h"
 #include "libtrace/ring.h"
 #include "libtrace/sites.h"
 #include "libtrace/trace.h"
@@ -75,11 +76,15 @@ struct attribute_totals {
 	int64_t startup_allocations, startup_bytes;
 	int64_t http2_connections, tls_connections; /* seen, not understood */
 	int64_t dropped_events;
+	int64_t redacted; /* requests whose target is not stored as it was */
 	bool out_of_memory;
 };
 
 struct attribute;
 struct attribute *attribute_new(enum attribute_split split, const struct attribute_sink *sink);
+/* What is left of targets; REDACT_NONE if it is not called. Routes are told before, but
+ * for REDACT_ALL. */
+void attribute_redact(struct attribute *attribute, enum redact redact);
 /* From now on `stack` of the events is a site, and blocks are told to `sites`. */
 void attribute_sites(struct attribute *attribute, struct sites *sites);
 void attribute_event(struct attribute *attribute, const struct ring_event *event);

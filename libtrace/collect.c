@@ -4,6 +4,7 @@
 #include "libtrace/raw.h"
 #include "libtrace/sites.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -195,6 +196,7 @@ static int put_first_meta(struct collect *c, const struct collect_options *o, st
 	    trace_put_meta(c->trace, "command", o->command, err) != 0 ||
 	    trace_put_meta(c->trace, "detail", rows_detail_name[o->detail], err) != 0 ||
 	    trace_put_meta(c->trace, "split", rows_split_name[o->split], err) != 0 ||
+	    trace_put_meta(c->trace, "redact", redact_name[o->redact], err) != 0 ||
 	    trace_put_meta(c->trace, "mode", o->ring.light ? "light" : "exact", err) != 0 ||
 	    trace_put_meta(c->trace, "machine", text, err) != 0 ||
 	    trace_put_meta(c->trace, "lost_requests", lost, err) != 0 ||
@@ -216,6 +218,7 @@ static int begin_sites(struct collect *c, struct err *err)
 
 int collect_open(const struct collect_options *o, struct collect **collect, struct err *err)
 {
+	assert(!o->keep_raw || o->redact == REDACT_NONE);
 	struct ring_options ring = o->ring;
 	ring.stacks = o->detail == ROWS_STACKS;
 	ring.stamped = o->begin.name != NULL;
@@ -228,6 +231,8 @@ int collect_open(const struct collect_options *o, struct collect **collect, stru
 	c->storing = true;
 	c->library_path = strdup(o->library_path);
 	c->attribute = attribute_new(o->split, &sink);
+	if (c->attribute)
+		attribute_redact(c->attribute, o->redact);
 	if (o->keep_raw)
 		c->raw = raw_pack_new(o->detail == ROWS_STACKS);
 	if (!c->library_path || !c->attribute || (o->keep_raw && !c->raw))
@@ -290,6 +295,7 @@ static int put_last_meta(struct collect *c, struct err *err)
 	} sums[] = {{"span_ns", s.span_ns},
 		    {"events", (int64_t)s.ring.events},
 		    {"dropped_events", (int64_t)s.ring.dropped},
+		    {"redacted_targets", s.totals.redacted},
 		    {"stacks_lost", (int64_t)(s.ring.stacks_lost + s.ring.stacks_blind)},
 		    {"writer_waits", (int64_t)s.ring.waits},
 		    {"writer_wait_ns", (int64_t)s.ring.wait_ns}};

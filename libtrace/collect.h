@@ -27,6 +27,7 @@ struct collect_options {
 	enum rows_detail detail; /* ROWS_STACKS sets ring.stacks */
 	bool keep_raw;           /* events as they came, too: to be attributed again */
 	enum attribute_split split;
+	enum redact redact; /* keep_raw wants REDACT_NONE: raw events hold heads as they came */
 	struct ring_options ring;
 	/* Requests begin and end with calls of these; name NULL: no. Sets ring.stamped. */
 	struct probe_function begin, end;

@@ -42,7 +42,8 @@ static const char *const summed[] = {"events",
 				     "startup_bytes",
 				     "writer_waits",
 				     "writer_wait_ns",
-				     "lost_requests"};
+				     "lost_requests",
+				     "redacted_targets"};
 enum { SUMMED = sizeof(summed) / sizeof(*summed) };
 
 /* -- rows of a table ------------------------------------------------------- */
@@ -350,7 +351,7 @@ static int put_common(struct merge *m, struct trace **in, const char *key, struc
 
 static int put_meta(struct merge *m, struct trace **in, struct err *err)
 {
-	static const char *const common[] = {"detail", "split", "mode", "machine"};
+	static const char *const common[] = {"detail", "split", "mode", "redact", "machine"};
 	char command[64];
 	snprintf(command, sizeof(command), "merge of %zu traces", m->count);
 	if (trace_put_meta(m->out, "pail_version", PAIL_VERSION, err) != 0 ||

@@ -54,15 +54,16 @@ void turn_deactivate(struct attribute *a, struct request *r)
 
 /* -- requests begin and end ---------------------------------------------- */
 
-static struct str route_of(struct attribute *a, const struct request *r,
+static struct str route_of(struct attribute *a, const struct request *r, struct str redacted,
 			   char text[ROUTE_BYTES_MAX])
 {
+	struct str target = {r->target, r->target_bytes};
 	if (r->label_bytes > 0)
 		return (struct str){r->label, r->label_bytes};
 	if (r->method_bytes == 0)
 		return STR("(unknown)");
 	return route_name(&a->routes, (struct str){r->method, r->method_bytes},
-			  (struct str){r->target, r->target_bytes}, text);
+			  a->redact == REDACT_ALL ? redacted : target, text);
 }
 
 void turn_end_request(struct attribute *a, struct request *r, const char *how)
@@ -70,7 +71,10 @@ void turn_end_request(struct attribute *a, struct request *r, const char *how)
 	turn_deactivate(a, r);
 	if (!r->judged)
 		request_judge(r);
-	char text[ROUTE_BYTES_MAX];
+	char text[ROUTE_BYTES_MAX], target_text[LEDGER_TARGET_MAX];
+	bool redacted;
+	struct str target = redact_target(a->redact, (struct str){r->target, r->target_bytes},
+					  target_text, sizeof(target_text), &redacted);
 	int64_t end = r->last_write_ns > 0 ? r->last_write_ns : r->last_ns;
 	struct trace_request row = {
 		.process = r->process,
@@ -80,8 +84,8 @@ void turn_end_request(struct attribute *a, struct request *r, const char *how)
 		.end_ns = end > r->start_ns ? end : r->start_ns,
 		.cpu_ns = -1,
 		.method = {r->method, r->method_bytes},
-		.target = {r->target, r->target_bytes},
-		.route = route_of(a, r, text),
+		.target = target,
+		.route = route_of(a, r, target, text),
 		.status = r->status,
 		.bytes_in = r->bytes_in,
 		.bytes_out = r->bytes_out,
@@ -97,6 +101,7 @@ void turn_end_request(struct attribute *a, struct request *r, const char *how)
 		.incomplete = r->incomplete,
 	};
 	a->totals.requests++;
+	a->totals.redacted += redacted;
 	a->totals.by_confidence[r->confidence]++;
 	a->totals.incomplete += r->incomplete;
 	if (a->sink.sites && r->op_site)

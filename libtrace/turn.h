@@ -120,6 +120,7 @@ struct process {
 
 struct attribute {
 	enum attribute_split split;
+	enum redact redact;
 	struct attribute_sink sink;
 	struct ledger ledger;
 	struct route_namer routes;

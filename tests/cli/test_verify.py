@@ -5,6 +5,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -162,6 +163,19 @@ class Verify(unittest.TestCase):
         rows.append((500 * MS, MS, 10, "GET /none"))
         told = self.verify(rows, self.plan(count=20), "--app", self.path("files"))
         self.assertEqual(told["observed"]["status"], {"200": 40, "404": 1})
+
+    def test_a_handler_that_is_asked_without_values_is_noted(self):
+        trace = self.trace([(i * 10 * MS, 1 * MS, 4096, "GET /a") for i in range(4)])
+        told, files = {}, self.files()
+        for redact in ("none", "values"):
+            with sqlite3.connect(trace) as db:
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('redact', ?), ('redacted_targets', '2')", (redact,))
+            db.close()
+            for words in ((), ("--app", files)):
+                done = self.run_pail("verify", trace, "-c", self.plan(count=20), *words, "--json")
+                told[redact, bool(words)] = [w for w in json.loads(done.stdout)["why"] if "--redact none" in w]
+        self.assertEqual({key: len(whys) for key, whys in told.items()},
+                         {("none", False): 0, ("none", True): 0, ("values", False): 0, ("values", True): 1})
 
     def test_a_server_that_runs_is_asked_by_its_address(self):
         rows = [(i * 10 * MS, 1 * MS, 4096, "GET /" + "ab"[i % 2]) for i in range(40)]

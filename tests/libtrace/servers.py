@@ -68,7 +68,7 @@ class Recording:
         self.trace = os.path.join(folder, "trace.db")
         self.log = open(os.path.join(folder, "log"), "w+b")
         self.process = subprocess.Popen(
-            [PAIL, "record", "-o", self.trace, *options, "--", *command],
+            [PAIL, "record", "-o", self.trace, "--redact=none", *options, "--", *command],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd=folder,
             env={**os.environ, **(env or {})}, start_new_session=True)
 

@@ -47,7 +47,7 @@ class Again(unittest.TestCase):
         if key in self.recorded:
             return self.recorded[key]
         port, trace = servers.free_port(), os.path.join(self.folder, f"{len(self.recorded)}.db")
-        command = [PAIL, "record", "-o", trace, *(["--keep-raw"] if keep else []), *options, "--",
+        command = [PAIL, "record", "-o", trace, *(["--keep-raw", "--redact", "none"] if keep else []), *options, "--",
                    VICTIM, model, str(port)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as p:
             try:

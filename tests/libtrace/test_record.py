@@ -369,6 +369,55 @@ class Record(unittest.TestCase):
         self.assertEqual(lost + held, 1510)
         self.assertEqual(self.query("SELECT value FROM meta WHERE key='complete'"), [("0",)])
 
+    # -- secrets
+
+    def ask(self, port, target):
+        """A request with secrets in its target, a header and its body."""
+        with socket.create_connection(("127.0.0.1", port), 20) as s:
+            s.sendall(f"GET {target} HTTP/1.1\r\nHost: h\r\nCookie: id=secret-cookie\r\n"
+                      "Connection: close\r\nContent-Length: 11\r\n\r\nsecret-body".encode())
+            while s.recv(65536):
+                pass
+
+    def redacted(self, *options):
+        """What a trace keeps of three targets; it must not hold the secrets in any table or page."""
+        p, port, _ = self.serve(options)
+        for target in ("/shop?token=secret-1&page=2", "/shop?secret-2", "/user/123456?name=secret-3"):
+            self.ask(port, target)
+        p.send_signal(signal.SIGTERM)
+        _, stderr = p.communicate(timeout=60)
+        self.assertEqual(p.returncode, 143, stderr)
+        with open(self.trace, "rb") as f:
+            bytes_of = f.read()
+        self.assertNotIn(b"secret-cookie", bytes_of)
+        self.assertNotIn(b"secret-body", bytes_of)
+        if "none" not in options:
+            self.assertNotIn(b"secret-", bytes_of)
+        return self.query("SELECT target, route FROM request ORDER BY start_ns"), dict(self.query(
+            "SELECT key, value FROM meta WHERE key LIKE 'redact%'"))
+
+    def test_values_of_queries_are_not_stored(self):
+        rows, meta = self.redacted()
+        self.assertEqual(rows, [("/shop?token=*&page=*", "GET /shop"), ("/shop?*", "GET /shop"),
+                                ("/user/123456?name=*", "GET /user/123456")])
+        self.assertEqual(meta, {"redact": "values", "redacted_targets": "3"})
+
+    def test_redact_says_what_is_stored(self):
+        for word, left, route in (("none", "/user/123456?name=secret-3", "GET /user/123456"),
+                                  ("query", "/user/123456", "GET /user/123456"),
+                                  ("all", "/user/:id", "GET /user/:id")):
+            with self.subTest(redact=word):
+                rows, meta = self.redacted("--redact", word)
+                self.assertEqual(rows[2], (left, route))
+                self.assertEqual(meta["redact"], word)
+
+    def test_raw_events_hold_what_was_read_so_they_are_asked_for_twice(self):
+        done = self.record("true", options=["--keep-raw"])
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("goes with --redact none", done.stderr)
+        self.assertFalse(os.path.exists(self.trace))
+        self.assertEqual(self.record("true", options=["--keep-raw", "--redact=none"]).returncode, 0)
+
     def test_no_place_for_the_trace(self):
         self.trace = os.path.join(self.folder, "missing", "t.db")
         done = self.record("true")
