@@ -179,14 +179,15 @@ def line(**values):
 
 class Log(Case):
     def test_a_line_is_a_request(self):
-        self.imports("log", line(start_ns=5000, path="/late") + line(start_ns=2000, path="/\u00e9\"\\") +
+        self.imports("log", line(start_ns=5000, wait_ns=1005, path="/late") + line(start_ns=2000, path="/\u00e9\"\\") +
                      '{"dropped_lines":3}\n{"end":true,"connections":4}\n')
         self.assertEqual(self.rows("SELECT start_ns, end_ns, method, target, route, status, need_reuse_bytes, stack_peak_bytes,"
                                    " bytes_in, bytes_out, ended_by, incomplete FROM request ORDER BY id"),
-                         [(3000, 3010, "GET", "/late", "GET /late", 200, 100, 7, 1, 2, "response", 0),
+                         # it arrived before it waited, and its service is without the wait
+                         [(2000, 2010, "GET", "/late", "GET /late", 200, 100, 7, 1, 2, "response", 0),
                           (0, 10, "GET", "/\u00e9\"\\", "GET /\u00e9\"\\", 200, 100, 7, 1, 2, "response", 0)])
         meta = dict(self.rows("SELECT key, value FROM meta"))
-        self.assertEqual((meta["start_unix_ns"], meta["lost_requests"], meta["span_ns"]), ("2000", "3", "3010"))
+        self.assertEqual((meta["start_unix_ns"], meta["lost_requests"], meta["span_ns"]), ("1995", "3", "2010"))
 
     def test_what_did_not_fit_and_what_found_no_bucket(self):
         done = self.imports("log", line(status=500, need_bytes=4000, wanted_bytes=9000, cause="oversize") +
