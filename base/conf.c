@@ -71,6 +71,17 @@ static const struct key stack_keys[] = {
 	PLAN_KEY("big_wait", TIME, big_stack_wait_ns),
 	{0},
 };
+static const struct key tls_keys[] = {
+	PLAN_KEY("listen", TEXT, tls.listen),
+	PLAN_KEY("cert", TEXT, tls.cert),
+	PLAN_KEY("key", TEXT, tls.key),
+	PLAN_KEY("ciphers", TEXT, tls.ciphers),
+	PLAN_KEY("min_version", TEXT, tls.min_version),
+	PLAN_KEY("connections", COUNT, tls.connections),
+	PLAN_KEY("handshakes", COUNT, tls.handshakes),
+	PLAN_KEY("handshake_timeout", TIME, tls.handshake_timeout_ns),
+	{0},
+};
 static const struct key bucket_keys[] = {
 	{"size", SIZE, offsetof(struct plan_class, size_bytes), 0},
 	{"count", COUNT, offsetof(struct plan_class, count), 0},
@@ -85,7 +96,7 @@ static const struct key route_keys[] = {
 
 /* -- reading --------------------------------------------------------------- */
 
-enum section_kind { SERVER, STACK, BUCKET, ROUTE, ON_OOM };
+enum section_kind { SERVER, STACK, TLS, BUCKET, ROUTE, ON_OOM };
 
 /* One section as it stood in the file. */
 struct section {
@@ -225,6 +236,8 @@ static void open_section(struct reader *reader, const char *line)
 		section.kind = SERVER;
 	else if (str_equal(kind, STR("stack")) && !named)
 		section.kind = STACK;
+	else if (str_equal(kind, STR("tls")) && !named)
+		section.kind = TLS;
 	else if (str_equal(kind, STR("on_oom")) && !named)
 		section.kind = ON_OOM;
 	else if (str_equal(kind, STR("bucket")) && named)
@@ -233,7 +246,7 @@ static void open_section(struct reader *reader, const char *line)
 		section.kind = ROUTE;
 	else {
 		fail(reader,
-		     "unknown section [%.60s]; there are [server], [stack], [on_oom], "
+		     "unknown section [%.60s]; there are [server], [stack], [tls], [on_oom], "
 		     "[bucket NAME] and [route PATTERN]",
 		     section.name);
 		return;
@@ -382,6 +395,7 @@ static const struct key *keys_of(enum section_kind kind)
 {
 	return kind == SERVER   ? server_keys
 	       : kind == STACK  ? stack_keys
+	       : kind == TLS    ? tls_keys
 	       : kind == BUCKET ? bucket_keys
 				: route_keys;
 }
@@ -720,6 +734,8 @@ void conf_write(struct buf *out, const struct plan *plan, const char *head,
 	write_keys(&writer, server_keys, plan, defaults);
 	begin_section(&writer, "stack", NULL);
 	write_keys(&writer, stack_keys, plan, defaults);
+	begin_section(&writer, "tls", NULL);
+	write_keys(&writer, tls_keys, plan, defaults);
 	for (uint32_t i = 0; i < plan->class_count; i++) {
 		begin_section(&writer, "bucket", plan->class[i].name);
 		write_keys(&writer, bucket_keys, &plan->class[i], NULL);

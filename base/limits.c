@@ -44,6 +44,10 @@ void limits_defaults(struct plan *plan)
 		.big_stack_bytes = MIB,
 		.big_stack_count = 2,
 		.big_stack_wait_ns = SECOND_NS / 10,
+		.tls = {.min_version = "1.2",
+			.connections = 128,
+			.handshakes = 16,
+			.handshake_timeout_ns = 5 * SECOND_NS},
 		.class_count = 1,
 		.class = {{.name = "main", .size_bytes = 256 * KIB, .count = 16}},
 	};
@@ -176,6 +180,28 @@ static void add_outgoing(struct sum *sum, const struct plan *plan)
 			  "%u threads x %s", plan->resolvers, exact(LIMITS_RESOLVER_BYTES, a));
 }
 
+uint64_t limits_tls_bytes(const struct plan *plan)
+{
+	const uint64_t more_bytes = LIMITS_TLS_HANDSHAKE_BYTES - LIMITS_TLS_CONNECTION_BYTES;
+	if (!plan->tls.listen[0])
+		return 0;
+	return LIMITS_TLS_BASE_BYTES +
+	       plan->tls.connections * (uint64_t)LIMITS_TLS_CONNECTION_BYTES +
+	       plan->tls.handshakes * more_bytes;
+}
+
+static void add_tls(struct sum *sum, const struct plan *plan)
+{
+	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX], c[UNITS_TEXT_MAX];
+	if (!plan->tls.listen[0])
+		return;
+	name_term(add(sum, 1, limits_tls_bytes(plan)), "TLS",
+		  "%s + %u connections x %s + %u handshakes x %s",
+		  exact(LIMITS_TLS_BASE_BYTES, a), plan->tls.connections,
+		  exact(LIMITS_TLS_CONNECTION_BYTES, b), plan->tls.handshakes,
+		  exact(LIMITS_TLS_HANDSHAKE_BYTES - LIMITS_TLS_CONNECTION_BYTES, c));
+}
+
 /* Eight bytes for each page of address space, guard zones included: at most
  * one stack with its guard for each bucket, big stack and worker. */
 static void add_page_tables(struct sum *sum, const struct plan *plan)
@@ -199,6 +225,7 @@ static void add_all(struct sum *sum, const struct plan *plan)
 		  exact(plan->big_stack_bytes, a));
 	add_connections(sum, plan);
 	add_outgoing(sum, plan);
+	add_tls(sum, plan);
 	name_term(add(sum, 1, plan->system_bytes), "system region",
 		  "what is allocated outside "
 		  "requests");
@@ -402,6 +429,35 @@ static int check_stacks(const struct plan *plan, struct limits_place *place, str
 		return 0;
 	return check_range(place, "stack", "big_size", plan->big_stack_bytes, plan->stack_bytes,
 			   1 << 30, PAGES, err);
+}
+
+static int check_tls(const struct plan *plan, struct limits_place *place, struct err *err)
+{
+	const struct plan_tls *tls = &plan->tls;
+	if (!tls->listen[0]) {
+		if (tls->cert[0] || tls->key[0])
+			REFUSE("tls", "listen", "missing; give the address for TLS");
+		return 0;
+	}
+	if (!address_is_possible(tls->listen))
+		REFUSE("tls", "listen",
+		       "'%s' is no address; give HOST:PORT, [IPV6]:PORT or unix:/PATH",
+		       tls->listen);
+	if (!tls->cert[0] || !tls->key[0])
+		REFUSE("tls", tls->cert[0] ? "key" : "cert", "missing; give a file in PEM");
+	if (strcmp(tls->min_version, "1.2") != 0 && strcmp(tls->min_version, "1.3") != 0)
+		REFUSE("tls", "min_version", "'%s' is neither 1.2 nor 1.3", tls->min_version);
+	if (tls->handshake_timeout_ns == 0)
+		REFUSE("tls", "handshake_timeout",
+		       "0 would close every connection at once; give a time, such as 5s");
+	if (plan->stack_bytes < 32 * KIB)
+		REFUSE("stack", "size", "TLS needs stacks of 32K");
+	/* Each thread has its share. */
+	if (check_range(place, "tls", "connections", tls->connections, plan->threads,
+			plan->connections, NUMBER, err) < 0)
+		return -1;
+	return check_range(place, "tls", "handshakes", tls->handshakes, plan->threads,
+			   tls->connections, NUMBER, err);
 }
 
 static int check_classes(const struct plan *plan, struct limits_place *place, struct err *err)
@@ -617,8 +673,8 @@ static int check_on_oom(const struct plan *plan, struct limits_place *place, str
 int limits_check_at(const struct plan *plan, struct limits_place *place, struct err *err)
 {
 	if (check_server(plan, place, err) < 0 || check_stacks(plan, place, err) < 0 ||
-	    check_classes(plan, place, err) < 0 || check_routes(plan, place, err) < 0 ||
-	    check_on_oom(plan, place, err) < 0)
+	    check_tls(plan, place, err) < 0 || check_classes(plan, place, err) < 0 ||
+	    check_routes(plan, place, err) < 0 || check_on_oom(plan, place, err) < 0)
 		return -1;
 	struct sum sum = {0};
 	add_all(&sum, plan);

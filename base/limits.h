@@ -7,6 +7,7 @@
  *         + big stacks + header buffers + connection table
  *         + connections x (2 x (rcvbuf + sndbuf) + the kernel's own)
  *         + sockets of handlers, likewise, and threads that look up names
+ *         + the pool of TLS
  *         + system region + worker threads + text, data and libraries
  *         + page tables
  *
@@ -93,6 +94,13 @@ struct plan {
 	uint64_t stack_bytes, big_stack_bytes;
 	uint32_t big_stack_count;
 	uint64_t big_stack_wait_ns;
+	struct plan_tls {
+		char listen[128]; /* "" for none */
+		char cert[192], key[192], ciphers[192];
+		char min_version[8];              /* "1.2", "1.3" */
+		uint32_t connections, handshakes; /* at once, of all threads together */
+		uint64_t handshake_timeout_ns;
+	} tls; /* [tls] */
 	/* [bucket NAME], [route PATTERN], [on_oom] */
 	uint32_t class_count, route_count, on_oom_count;
 	struct plan_class class[LIMITS_CLASSES_MAX]; /* ascending size */
@@ -154,6 +162,8 @@ struct bound {
 
 /* The bound of a plan that passed limits_check(). */
 void limits_bound(const struct plan *plan, struct bound *bound);
+/* The pool of [tls]; 0 without. */
+uint64_t limits_tls_bytes(const struct plan *plan);
 /* Only the sum; the simulator calls it for every candidate. */
 uint64_t limits_bound_bytes(const struct plan *plan);
 
@@ -166,8 +176,14 @@ enum {
 	LIMITS_KERNEL_CONNECTION_BYTES = 8192,
 	LIMITS_GUARD_BYTES = 1 << 20, /* PROT_NONE below each stack: no memory but its tables */
 	LIMITS_PAGE_TABLES_LEAST_BYTES = 256 << 10, /* of the image and the upper levels */
-	LIMITS_RESOLVER_BYTES = 256 << 10,          /* stack of a thread that looks up names */
-	LIMITS_THREAD_BYTES = 1 << 20, /* a worker's own stacks, epoll events, rings */
+	/* Measured with OpenSSL 3.0 (docs/tls.md): 375 KB of a context, and of a
+	 * connection 72 KB in its handshake, 14 KB at rest, 48 KB with a record each
+	 * way half done. */
+	LIMITS_TLS_BASE_BYTES = 2 << 20, /* two contexts, and what the library keeps */
+	LIMITS_TLS_CONNECTION_BYTES = 48 << 10,
+	LIMITS_TLS_HANDSHAKE_BYTES = 96 << 10,
+	LIMITS_RESOLVER_BYTES = 256 << 10, /* stack of a thread that looks up names */
+	LIMITS_THREAD_BYTES = 1 << 20,     /* a worker's own stacks, epoll events, rings */
 	/* The admin address: a stack and a buffer for each client; and of each client,
 	 * in the kernel, 8 KiB as above and 2 x (4 KiB + 32 KiB) of socket buffers. */
 	LIMITS_ADMIN_CLIENTS = 8,

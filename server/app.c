@@ -73,11 +73,10 @@ static const char *guest_for(const char *app)
 	return dot && strcmp(dot, ".js") == 0 ? "guest-js.so" : NULL;
 }
 
-static int app_script(const char *app, const char *guest, struct handler *handler,
-		      struct err *err)
+int app_library(const char *name, char *path, size_t room, struct err *err)
 {
-	char path[4096];
-	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	static const char *const folders[] = {"lib/pail", PAIL_GUESTS};
+	ssize_t length = readlink("/proc/self/exe", path, room - 1);
 
 	if (length < 0)
 		return err_errno(err, "can't tell where pail-server is");
@@ -85,16 +84,23 @@ static int app_script(const char *app, const char *guest, struct handler *handle
 	for (int up = 0; up < 3; up++)
 		*(strrchr(path, '/') ? strrchr(path, '/') : path) = 0;
 	size_t prefix = strlen(path);
-	static const char *const folders[] = {"lib/pail", PAIL_GUESTS};
 	for (size_t i = 0; i < 2; i++) {
-		snprintf(path + prefix, sizeof(path) - prefix, "/%s/%s", folders[i], guest);
+		snprintf(path + prefix, room - prefix, "/%s/%s", folders[i], name);
 		if (access(path, R_OK) == 0)
-			return app_load(app, path, handler, err);
+			return 0;
 	}
-	return err_set(err,
-		       "can't run the script '%s': '%s' is missing (it is built where the "
-		       "interpreter's library is installed)",
-		       app, path);
+	return err_set(err, "'%s' is missing (it is built where its library is installed)",
+		       path);
+}
+
+static int app_script(const char *app, const char *guest, struct handler *handler,
+		      struct err *err)
+{
+	char path[4096];
+
+	if (app_library(guest, path, sizeof(path), err) < 0)
+		return err_prefix(err, "can't run the script '%s'", app);
+	return app_load(app, path, handler, err);
 }
 
 int app_open(const char *app, struct handler *handler, struct err *err)

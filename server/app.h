@@ -12,5 +12,7 @@
 
 /* Loads it; runs nothing of it yet but its constructors. */
 int app_open(const char *app, struct handler *handler, struct err *err);
+/* Where NAME, a piece of ours that is loaded when it is needed, is. */
+int app_library(const char *name, char *path, size_t room, struct err *err);
 
 #endif

@@ -12,6 +12,7 @@
 #include "server/loop.h"
 #include "server/malloc.h"
 #include "server/output.h"
+#include "server/tls.h"
 
 #include <errno.h>
 #include <string.h>
@@ -122,6 +123,8 @@ ssize_t pail_body_read(struct pail_request *r, void *to, size_t room)
 		return -1;
 	if (room == 0)
 		return 0;
+	if (c->secure)
+		tls_touch_stack();
 	for (;;) {
 		ssize_t got = body_take(r, to, room);
 		if (got != 0) {
@@ -129,7 +132,8 @@ ssize_t pail_body_read(struct pail_request *r, void *to, size_t room)
 			return got < 0 ? 0 : got;
 		}
 		body_invite(r);
-		bool direct = c->head.framing == PARSE_BODY_LENGTH && room >= BODY_DIRECT_BYTES;
+		bool direct = !c->secure && c->head.framing == PARSE_BODY_LENGTH &&
+			      room >= BODY_DIRECT_BYTES;
 		got = direct ? body_receive(r, to, room) : body_fill(r);
 		if (got > 0 && direct)
 			return got;

@@ -7,6 +7,7 @@
 #include "server/output.h"
 #include "server/request.h"
 #include "server/response.h"
+#include "server/tls.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,8 +39,10 @@ ssize_t connection_recv(struct connection *c, void *to, size_t bytes)
 	}
 	ssize_t got;
 	do {
-		got = recv(c->fd, to, bytes, 0);
+		got = c->secure ? tls_receive(c, to, bytes) : recv(c->fd, to, bytes, 0);
 	} while (got < 0 && errno == EINTR);
+	if (c->secure && got > 0)
+		return got; /* more may lie decrypted already */
 	if (got < 0 && errno == EAGAIN)
 		c->readable = false;
 	else if (got > 0 && (size_t)got < bytes && !c->ended)
@@ -47,6 +50,15 @@ ssize_t connection_recv(struct connection *c, void *to, size_t bytes)
 	else if (got < 0 && errno != EFAULT)
 		c->broken = true;
 	return got;
+}
+
+ssize_t connection_send(struct connection *c, const struct iovec *pieces, int count, int flags)
+{
+	struct msghdr message = {.msg_iov = (struct iovec *)pieces,
+				 .msg_iovlen = (size_t)count};
+
+	return c->secure ? tls_send(c, pieces, count)
+			 : sendmsg(c->fd, &message, MSG_NOSIGNAL | flags);
 }
 
 ssize_t connection_fill(struct connection *c)
@@ -92,9 +104,12 @@ static void connection_expect(struct connection *c)
 	connection_timer(c, core.plan.idle_timeout_ns);
 }
 
-void connection_open(struct connection *c, int fd)
+void connection_open(struct connection *c, int fd, bool secure)
 {
 	c->fd = fd;
+	c->secure = secure;
+	c->tls_done = false;
+	c->tls = NULL;
 	c->readable = c->writable = true;
 	/* `ready` stays: a slot that was closed on the ready list is on it still. */
 	c->ended = c->broken = c->stays = c->retry = false;
@@ -104,7 +119,8 @@ void connection_open(struct connection *c, int fd)
 	c->start = c->at = c->filled = 0;
 	connection_expect(c);
 	/* A client that has only connected is as one that sends its head slowly. */
-	connection_timer(c, core.plan.head_timeout_ns);
+	connection_timer(c, secure ? core.plan.tls.handshake_timeout_ns
+				   : core.plan.head_timeout_ns);
 }
 
 void connection_close(struct connection *c)
@@ -116,6 +132,11 @@ void connection_close(struct connection *c)
 	if (c->pool)
 		pool_unwait(c->pool, c);
 	timer_clear(&c->worker->timers, &c->timer);
+	if (c->tls) {
+		if (!c->broken && c->state != CONNECTION_LINGER)
+			tls_goodbye(c);
+		tls_close(c);
+	}
 	close(c->fd);
 	c->fd = -1;
 	c->state = CONNECTION_FREE;
@@ -125,6 +146,8 @@ void connection_close(struct connection *c)
 static void connection_linger(struct connection *c)
 {
 	output_flush(c);
+	if (!c->broken)
+		tls_goodbye(c);
 	if (c->broken || shutdown(c->fd, SHUT_WR) < 0) {
 		connection_close(c);
 		return;
@@ -155,7 +178,8 @@ static void connection_answer(struct connection *c, int status, const char *deta
 	assert(length > 0);
 	output_flush(c);
 	c->stays = stays;
-	if (send(c->fd, text, length, MSG_NOSIGNAL) != (ssize_t)length) {
+	struct iovec piece = {text, length};
+	if (connection_send(c, &piece, 1, 0) != (ssize_t)length) {
 		c->stays = false;
 		c->broken = true;
 	}
@@ -293,6 +317,14 @@ static void connection_admit(struct connection *c)
 /* Reads and parses until the head is there. True if something was done. */
 static bool connection_head(struct connection *c)
 {
+	if (c->secure && !c->tls_done) {
+		int done = tls_handshake(c);
+		if (done < 0 || (done == 0 && c->worker->draining))
+			connection_close(c);
+		if (done <= 0)
+			return false;
+		connection_timer(c, core.plan.head_timeout_ns);
+	}
 	for (;;) {
 		enum parse_result result = PARSE_MORE;
 		if (c->filled > c->start)

@@ -30,6 +30,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 struct bucket;
 struct pool;
@@ -49,9 +50,11 @@ struct connection {
 	int fd;
 	uint8_t state; /* enum connection_state */
 	bool readable, writable, ended /* the client's side is shut */, broken;
-	bool stays; /* after this response */
-	bool ready; /* on the worker's ready list */
-	bool retry; /* the request was too large for its class, and the next is to try */
+	bool stays;    /* after this response */
+	bool secure;   /* speaks TLS */
+	bool tls_done; /* and its handshake is over */
+	bool ready;    /* on the worker's ready list */
+	bool retry;    /* the request was too large for its class, and the next is to try */
 	uint8_t class_index;                /* of the current request */
 	int16_t route;                      /* that chose it, or -1 */
 	bool queued;                        /* it had to wait in its pool's line */
@@ -67,6 +70,8 @@ struct connection {
 	uint32_t room, start, at, filled;
 	uint64_t arrival_ns; /* of the current request's complete head */
 	uint64_t discarded;
+	void *tls;          /* its session, from the first byte on */
+	uint32_t tls_bytes; /* what that holds (tls.h) */
 	struct parse_head head;
 	struct parse_body body;
 };
@@ -80,7 +85,7 @@ enum {
 };
 
 /* A new client on an empty slot. */
-void connection_open(struct connection *connection, int fd);
+void connection_open(struct connection *connection, int fd, bool secure);
 /* Does all that can be done now. */
 void connection_advance(struct connection *connection);
 /* What epoll said. */
@@ -93,6 +98,9 @@ void connection_close(struct connection *connection);
 /* recv() into the header buffer behind `filled`: bytes, 0 at the end of input,
  * -1 with EAGAIN, or -1 when broken. */
 ssize_t connection_fill(struct connection *connection);
+/* sendmsg() to the client. */
+ssize_t connection_send(struct connection *connection, const struct iovec *pieces, int count,
+			int flags);
 /* recv() elsewhere, by the same rules. */
 ssize_t connection_recv(struct connection *connection, void *to, size_t bytes);
 

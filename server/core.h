@@ -26,6 +26,7 @@ struct core {
 	struct region region;
 	struct handler handler;
 	int listen_fd;
+	int tls_fd;   /* -1: no TLS */
 	int admin_fd; /* -1: no admin address */
 	int log_fd;   /* -1: only failures, on stderr */
 	struct worker *worker[CORE_THREADS_MAX];

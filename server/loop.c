@@ -64,11 +64,17 @@ static void worker_listen(struct worker *worker, bool on)
 	/* Exclusive: one thread wakes for a newcomer, one that has nothing else to do. */
 	struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = NULL};
 
+	struct epoll_event secure = {.events = EPOLLIN | EPOLLEXCLUSIVE,
+				     .data.ptr = &core.tls_fd};
+
 	if (worker->listening == on || (on && (worker->draining || worker->rest_until_ns)))
 		return;
 	if (epoll_ctl(worker->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, core.listen_fd,
 		      &event) == 0)
 		worker->listening = on;
+	if (core.tls_fd >= 0 && worker->listening == on)
+		epoll_ctl(worker->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, core.tls_fd,
+			  &secure);
 }
 
 void worker_idle_add(struct worker *worker, struct connection *c)
@@ -223,9 +229,9 @@ static bool worker_pass_on(struct worker *worker)
 }
 
 /* accept4(), or -1: there is none, or one can't be had now. */
-static int worker_accept_one(struct worker *worker)
+static int worker_accept_one(struct worker *worker, int listen_fd)
 {
-	int fd = accept4(core.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd >= 0 ||
 	    (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM))
@@ -240,7 +246,7 @@ static int worker_accept_one(struct worker *worker)
 }
 
 /* Takes newcomers; `regardless` of load: so many of them. */
-static void worker_accept(struct worker *worker, int regardless)
+static void worker_accept(struct worker *worker, int listen_fd, int regardless)
 {
 	bool any = false;
 
@@ -251,7 +257,7 @@ static void worker_accept(struct worker *worker, int regardless)
 		}
 		if (i >= regardless && worker_pass_on(worker))
 			return;
-		int fd = worker_accept_one(worker);
+		int fd = worker_accept_one(worker, listen_fd);
 		if (fd < 0)
 			break;
 		struct connection *c = worker_slot_take(worker);
@@ -259,7 +265,7 @@ static void worker_accept(struct worker *worker, int regardless)
 					    .data.ptr = c};
 		any = true;
 		metrics_add(&worker->counts.accepted, 1);
-		connection_open(c, fd);
+		connection_open(c, fd, listen_fd == core.tls_fd);
 		if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
 			connection_close(c);
 		else
@@ -281,7 +287,9 @@ static void worker_rested(struct worker *worker)
 	worker->rest_until_ns = 0;
 	worker_listen(worker, true);
 	if (worker->listening)
-		worker_accept(worker, BALANCE_AFTER_REST);
+		worker_accept(worker, core.listen_fd, BALANCE_AFTER_REST);
+	if (worker->listening && core.tls_fd >= 0)
+		worker_accept(worker, core.tls_fd, BALANCE_AFTER_REST);
 }
 
 /* -- the loop ------------------------------------------------------------------------------ */
@@ -383,7 +391,7 @@ static int worker_wait(struct worker *worker)
 
 void worker_turn(struct worker *worker)
 {
-	bool newcomers = false;
+	bool newcomers = false, secure = false;
 	int count = worker_wait(worker);
 
 	metrics_add(&worker->turns, 1);
@@ -392,6 +400,8 @@ void worker_turn(struct worker *worker)
 		void *who = worker->events[i].data.ptr;
 		if (who == NULL)
 			newcomers = true;
+		else if (who == &core.tls_fd)
+			secure = true;
 		else if (who == worker)
 			newcomers |= worker_woken(worker);
 		else if (aio_tagged(who))
@@ -403,7 +413,10 @@ void worker_turn(struct worker *worker)
 	worker_run_ready(worker);
 	worker_run_timers(worker);
 	if (newcomers && worker->listening)
-		worker_accept(worker, 0);
+		worker_accept(worker, core.listen_fd, 0);
+	/* A wake from another worker does not say which of the two. */
+	if ((secure || newcomers) && worker->listening && core.tls_fd >= 0)
+		worker_accept(worker, core.tls_fd, 0);
 	worker_rested(worker);
 	worker_run_ready(worker);
 	worker_say_load(worker);

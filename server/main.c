@@ -20,6 +20,7 @@
 #include "server/seal.h"
 #include "server/sockets.h"
 #include "server/startup.h"
+#include "server/tls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -248,13 +249,22 @@ static int app_start(const struct options *options, struct err *err)
 	return err_set(err, "pail_start() of '%s' returned %d", options->app, result);
 }
 
+/* --check without an app: the certificate and the key. */
+static int tls_check(struct err *err)
+{
+	if (region_open(&core.region, &core.plan, err) < 0)
+		return -1;
+	malloc_system_open(region_system(&core.region), core.plan.system_bytes);
+	return tls_open(err);
+}
+
 /* All of the core but the workers' threads. */
 static int core_open(const struct options *options, struct err *err)
 {
 	if (region_open(&core.region, &core.plan, err) < 0)
 		return -1;
 	malloc_system_open(region_system(&core.region), core.plan.system_bytes);
-	if (sockets_open(&core.plan, err) < 0)
+	if (sockets_open(&core.plan, err) < 0 || tls_open(err) < 0)
 		return -1;
 	if (descriptors_allow(&core.plan, err) < 0 || fault_open(err) < 0 ||
 	    app_open(options->app, &core.handler, err) < 0)
@@ -351,6 +361,14 @@ static void watchdog_look(const bool *joined)
 	}
 }
 
+static void certificate_reload(void)
+{
+	struct err err;
+
+	if (tls_reload(&err) < 0)
+		fprintf(stderr, "pail serve: the certificate stays as it was: %s\n", err.text);
+}
+
 static void drain_begin(void)
 {
 	atomic_store(&core.draining, true);
@@ -391,6 +409,7 @@ static void core_run(const struct options *options, const sigset_t *signals)
 			log_reopen(options->log);
 		if (signal == SIGHUP || signal == SUPERVISE_SIGNAL_REOPEN) {
 			log_reopen(options->log);
+			certificate_reload();
 			app_reload(options->app);
 		}
 		if (signal == SIGTERM || signal == SIGINT || signal == SUPERVISE_SIGNAL_END) {
@@ -447,11 +466,12 @@ static void core_log_end(void)
 		",\"system_blocks\":%" PRIu64 ",\"system_bytes_peak\":%" PRIu64
 		",\"system_refusals\":%" PRIu64 ",\"escapes\":%" PRIu64 ",\"io_waits\":%" PRIu64
 		",\"io_waiting_peak\":%" PRIu64
-		",\"outgoing\":%u,\"outgoing_peak\":%u,\"outgoing_refused\":%" PRIu64 "}\n",
+		",\"outgoing\":%u,\"outgoing_peak\":%u,\"outgoing_refused\":%" PRIu64
+		",\"tls_bytes_peak\":%" PRIu64 "}\n",
 		all.accepted, all.evicted, all.requests, all.failed, all.rejected, all.refused,
 		system.system_bytes_now, system.system_blocks, system.system_bytes_peak,
 		system.refused, escapes_count(), all.io_waits, all.io_waiting_peak, sockets.now,
-		sockets.peak, sockets.refused);
+		sockets.peak, sockets.refused, tls_pool_peak());
 	if (write(core.log_fd, line, (size_t)length) < 0)
 		fprintf(stderr, "pail serve: can't write the log: %s\n", strerror(errno));
 }
@@ -499,6 +519,9 @@ static int core_serve(const struct options *options, struct err *err)
 			fprintf(stderr, "pail serve: admin address http://%s/\n",
 				opened.admin_name);
 		fprintf(stderr, "pail serve: listening on %s\n", opened.name);
+		if (core.tls_fd >= 0)
+			fprintf(stderr, "pail serve: listening on %s with TLS\n",
+				opened.tls_name);
 	}
 	core_run(options, &signals);
 	core_log_end();
@@ -517,6 +540,7 @@ static int serve(const struct options *options)
 		return complain(&err);
 	core.listen_fd = opened.listen_fd;
 	core.admin_fd = opened.admin_fd;
+	core.tls_fd = opened.tls_fd;
 	core.supervised.watchdog_ns = activation_watchdog_ns();
 	int is_child = options->alone ? 1
 				      : supervise(core.plan.overlap, &core.supervised,
@@ -535,6 +559,8 @@ static int check(const struct options *options, struct err *err)
 {
 	if (startup_check(&core.plan, options->conf, options->log, err) < 0)
 		return -1;
+	if (!options->app && core.plan.tls.listen[0])
+		return tls_check(err);
 	return options->app && (core_open(options, err) < 0 || image_fits(&core.plan, err) < 0)
 		       ? -1
 		       : 0;
@@ -545,7 +571,8 @@ int main(int argc, char **argv)
 	struct options options;
 	struct err err = {0};
 
-	core.log_fd = core.listen_fd = core.admin_fd = core.supervised.report_fd = -1;
+	core.log_fd = core.listen_fd = core.tls_fd = core.admin_fd = core.supervised.report_fd =
+		-1;
 	if (options_read(&options, argc, argv, &err) < 0 ||
 	    plan_read(&core.plan, &options, &err) < 0)
 		return complain(&err);

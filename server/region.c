@@ -74,6 +74,8 @@ static void region_lay_out(struct region *region, const struct plan *plan)
 	      LIMITS_PAGE_BYTES;
 	region->system = at;
 	at += page_round(plan->system_bytes) + LIMITS_PAGE_BYTES;
+	region->tls = at;
+	at += page_round(limits_tls_bytes(plan)) + LIMITS_PAGE_BYTES;
 	region->admin = at;
 	at += admin_bytes(plan) + LIMITS_PAGE_BYTES;
 	region->span_bytes = at;
@@ -139,6 +141,7 @@ static int region_touch_all(struct region *region)
 	failed |= region_touch(region, region->connections,
 			       page_round(plan->connections * (size_t)LIMITS_CONNECTION_BYTES));
 	failed |= region_touch(region, region->system, page_round(plan->system_bytes));
+	failed |= region_touch(region, region->tls, page_round(limits_tls_bytes(plan)));
 	failed |= region_touch(region, region->admin, admin_bytes(plan));
 	return failed ? -1 : 0;
 }
@@ -250,6 +253,11 @@ unsigned char *region_connections(const struct region *region)
 unsigned char *region_system(const struct region *region)
 {
 	return region->base + region->system;
+}
+
+unsigned char *region_tls(const struct region *region)
+{
+	return region->base + region->tls;
 }
 
 unsigned char *region_admin(const struct region *region)

@@ -31,6 +31,7 @@
  *	streams.c     files that a jump left open; locks.c: mutexes
  *	aio*.c        calls of the handler's that would block: others run meanwhile;
  *	              sleep.c: sleeping, sockets.c: how many, resolve.c: names
+ *	tls.c         TLS in a pool of memory; tls_openssl.c: loaded if [tls] is there
  *	response.c    heads;  files.c, builtin*.c: handlers;  log.c: one line each
  *	escapes.c     --debug-escapes: who keeps memory of a request beyond it
  *	libc_lock.c   whether a jump leaves a lock of libc's own behind

@@ -24,7 +24,9 @@ static int blame(const char *conf, const char *key, struct err *err)
 int startup(const struct plan *plan, const char *conf, struct startup *s, struct err *err)
 {
 	const char *key;
+	unsigned port;
 
+	s->tls_fd = -1;
 	if (activation_sockets(&s->listen_fd, &s->admin_fd, err) < 0)
 		return -1;
 	if (s->listen_fd >= 0 && listen_adopt(plan, s->listen_fd, s->name, &s->port, err) < 0)
@@ -40,6 +42,11 @@ int startup(const struct plan *plan, const char *conf, struct startup *s, struct
 		s->admin_fd = admin_listen(plan, s->admin_fd, s->admin_name, err);
 		if (s->admin_fd < 0)
 			return blame(conf, "admin", err);
+	}
+	if (plan->tls.listen[0]) {
+		s->tls_fd = listen_open(plan, plan->tls.listen, s->tls_name, &port, err);
+		if (s->tls_fd < 0)
+			return err_prefix(err, "[tls] listen");
 	}
 	if (privileges_drop(plan, &key, err) < 0)
 		return blame(conf, key, err);
@@ -92,6 +99,9 @@ int startup_check(const struct plan *plan, const char *conf, const char *log, st
 	if (address_check(plan, conf, "listen", plan->listen, err) < 0)
 		return -1;
 	if (plan->admin[0] && address_check(plan, conf, "admin", plan->admin, err) < 0)
+		return -1;
+	if (plan->tls.listen[0] &&
+	    address_check(plan, conf, "listen", plan->tls.listen, err) < 0)
 		return -1;
 	if (privileges_drop(plan, &key, err) < 0)
 		return blame(conf, key, err);

@@ -12,8 +12,8 @@
 #include "server/listen.h"
 
 struct startup {
-	int listen_fd, admin_fd; /* -1: none */
-	char name[LISTEN_NAME_MAX], admin_name[LISTEN_NAME_MAX];
+	int listen_fd, admin_fd, tls_fd; /* -1: none */
+	char name[LISTEN_NAME_MAX], admin_name[LISTEN_NAME_MAX], tls_name[LISTEN_NAME_MAX];
 	unsigned port;
 };
 

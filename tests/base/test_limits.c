@@ -99,6 +99,14 @@ static void test_limits__each_term_is_what_it_says(void **state)
 	assert_int_equal(term(&bound, "name look-ups")->bytes,
 			 plan.resolvers * LIMITS_RESOLVER_BYTES);
 	assert_int_equal(bound.term_count, 12);
+	snprintf(plan.tls.listen, sizeof(plan.tls.listen), "127.0.0.1:8443");
+	plan.tls.connections = 10;
+	plan.tls.handshakes = 3;
+	limits_bound(&plan, &bound);
+	assert_int_equal(term(&bound, "TLS")->bytes, limits_tls_bytes(&plan));
+	assert_int_equal(limits_tls_bytes(&plan), LIMITS_TLS_BASE_BYTES +
+							  7 * LIMITS_TLS_CONNECTION_BYTES +
+							  3 * LIMITS_TLS_HANDSHAKE_BYTES);
 }
 
 static void test_limits__every_number_moves_the_bound_up(void **state)

@@ -105,6 +105,9 @@ class Config(unittest.TestCase):
                         file.write(f"{other}\n")
                     elif heading.startswith("[route") and key != "bucket":
                         file.write("bucket = main\n")
+                    elif heading == "[tls]":
+                        needed = {"listen": "127.0.0.1:0", "cert": "c.pem", "key": "k.pem"}
+                        file.writelines(f"{name} = {word}\n" for name, word in needed.items() if name != key)
                 done = run(PAIL, "serve", "-c", "pail.conf", "--print-bound", cwd=folder)
                 self.assertEqual(done.returncode, 0, done.stderr)
 
