@@ -40,8 +40,8 @@ static void scope_enter(struct connection *c)
 {
 	scope.active = true;
 	scope.charge = c ? &c->tls_bytes : NULL;
-	scope.most = c && c->tls_done ? LIMITS_TLS_CONNECTION_BYTES
-				      : LIMITS_TLS_HANDSHAKE_BYTES;
+	scope.most =
+		c && c->tls_done ? LIMITS_TLS_CONNECTION_BYTES : LIMITS_TLS_HANDSHAKE_BYTES;
 }
 
 static void scope_leave(void)
@@ -146,7 +146,8 @@ static void *context_read(struct err *err)
 	const struct tls_words words = {.cert = core.plan.tls.cert,
 					.key = core.plan.tls.key,
 					.ciphers = core.plan.tls.ciphers,
-					.only_13 = strcmp(core.plan.tls.min_version, "1.3") == 0};
+					.only_13 =
+						strcmp(core.plan.tls.min_version, "1.3") == 0};
 
 	scope_enter(NULL);
 	void *context = tls.ops->context_new(&words, why);

@@ -27,7 +27,8 @@ static void why_of(char why[TLS_WHY_BYTES], const char *key, const char *value,
 }
 
 static int choose_http(SSL *session, const unsigned char **chosen, unsigned char *length,
-		       const unsigned char *offered, unsigned int offered_length, void *argument)
+		       const unsigned char *offered, unsigned int offered_length,
+		       void *argument)
 {
 	static const unsigned char ours[] = "\x08http/1.1";
 
@@ -65,8 +66,8 @@ static void *ops_context_new(const struct tls_words *words, char why[TLS_WHY_BYT
 		return NULL;
 	}
 	ERR_clear_error();
-	SSL_CTX_set_min_proto_version(context, words->only_13 ? TLS1_3_VERSION
-							      : TLS1_2_VERSION);
+	SSL_CTX_set_min_proto_version(context,
+				      words->only_13 ? TLS1_3_VERSION : TLS1_2_VERSION);
 	/* A session is in the client's ticket, and nothing of it is kept here. */
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_num_tickets(context, 1);
