@@ -324,6 +324,7 @@ static void open_core(void)
 	plan->class[0].count = BUCKETS;
 	plan->system_bytes = 8 << 20;
 	core.listen_fd = WORLD_LISTENER;
+	core.tls_fd = -1;
 	core.log_fd = WORLD_LOG;
 	core.handler = (struct handler){
 		.name = "simulation", .handle = handle, .request_end = request_has_ended};
