@@ -16,7 +16,7 @@ enum { FILE_BYTES_MAX = 1 << 20, LINE_MAX_BYTES = 190, SECTIONS_MAX = 352, KEYS_
 
 /* -- the keys -------------------------------------------------------------- */
 
-enum value_kind { SIZE, TIME, COUNT, TEXT, YES_NO, POLICY, ISOLATION, LOG_FORMAT, CLASS_NAME };
+enum value_kind { SIZE, TIME, COUNT, TEXT, YES_NO, POLICY, ISOLATION, CLASS_NAME };
 
 struct key {
 	const char *name;
@@ -336,12 +336,6 @@ static int parse_value(const struct key *key, struct str text, void *base, struc
 		if (str_equal(text, STR("pkeys")) || str_equal(text, STR("none")))
 			return 0;
 		return err_set(err, "'%.*s' is neither none nor pkeys", STR_ARG(text));
-	case LOG_FORMAT:
-		*(enum plan_log_format *)(void *)field =
-			str_equal(text, STR("common")) ? PLAN_LOG_COMMON : PLAN_LOG_JSON;
-		if (str_equal(text, STR("common")) || str_equal(text, STR("json")))
-			return 0;
-		return err_set(err, "'%.*s' is neither json nor common", STR_ARG(text));
 	case POLICY:
 		if (arena_policy_parse(text.bytes, (enum arena_policy *)(void *)field) == 0)
 			return 0;
@@ -691,10 +685,6 @@ static const char *value_text(const struct key *key, const void *base,
 		return *(const enum plan_isolation *)(const void *)field == PLAN_ISOLATION_PKEYS
 			       ? "pkeys"
 			       : "none";
-	case LOG_FORMAT:
-		return *(const enum plan_log_format *)(const void *)field == PLAN_LOG_COMMON
-			       ? "common"
-			       : "json";
 	case POLICY: return arena_policy_name(*(const enum arena_policy *)(const void *)field);
 	case CLASS_NAME: break;
 	}

@@ -375,7 +375,6 @@ static int check_server(const struct plan *plan, struct limits_place *place, str
 	} range[] = {
 		{"threads", plan->threads, 1, LIMITS_THREADS_MAX, NUMBER},
 		{"connections", plan->connections, 1, 1 << 24, NUMBER},
-		{"per_address", plan->per_address, 0, 1 << 24, NUMBER},
 		/* The kernel's least: SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF are about 2304,
 		 * and it silently raises what is below. */
 		{"rcvbuf", plan->rcvbuf_bytes, 2304, 1 << 30, BYTES},

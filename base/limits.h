@@ -58,7 +58,6 @@ struct plan_on_oom {
 };
 
 enum plan_isolation { PLAN_ISOLATION_NONE, PLAN_ISOLATION_PKEYS };
-enum plan_log_format { PLAN_LOG_JSON, PLAN_LOG_COMMON };
 
 struct plan {
 	/* [server] */
@@ -67,10 +66,8 @@ struct plan {
 	bool admin_remote;        /* it need not be a loopback address */
 	char user[64], group[64]; /* to serve as; "" for those that started it */
 	char log[160];            /* "" for none, "-" for stderr */
-	enum plan_log_format log_format;
 	uint32_t threads;
 	uint32_t connections;                /* of all threads together */
-	uint32_t per_address;                /* of them from one address; 0: all */
 	uint64_t rcvbuf_bytes, sndbuf_bytes; /* as passed to setsockopt */
 	uint64_t head_bytes;                 /* longest request head, and its buffer */
 	uint64_t body_bytes_max; /* largest body accepted; 0: what the bucket holds */
