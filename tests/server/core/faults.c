@@ -121,6 +121,18 @@ static void *deep(void *arg)
 	return (void *)(long)leap(*(size_t *)arg);
 }
 
+/* As long as somebody reads it; a client that does not is the server's to end. */
+static int stream(struct pail_request *r, long bytes)
+{
+	char piece[4000];
+
+	memset(piece, 'x', sizeof(piece));
+	for (; bytes > 0; bytes -= (long)sizeof(piece))
+		if (pail_write(r, piece, sizeof(piece)) != 0)
+			return 500;
+	return 200;
+}
+
 static int big_stack(struct pail_request *r, size_t bytes)
 {
 	int err = 0;
@@ -228,6 +240,8 @@ int pail_handle(struct pail_request *r)
 		return answer(r, "ok\n", 0);
 	if (strcmp(path, "/neighbour") == 0)
 		return neighbour(r);
+	if (strcmp(path, "/stream") == 0)
+		return stream(r, number(r, "bytes", 100000));
 	if (strcmp(path, "/counts") == 0) {
 		answer(r, "%ld ", __atomic_load_n(&ends, __ATOMIC_RELAXED));
 		return answer(r, "%ld\n", __atomic_load_n(&undone, __ATOMIC_RELAXED));
