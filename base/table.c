@@ -8,7 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { GAP = 2, NARROWEST = 8 };
+enum { GAP = 2, NARROWEST = 8, ENOUGH = 16 };
 
 struct table {
 	size_t columns;
@@ -17,6 +17,7 @@ struct table {
 	/* Row by row, the heads first; each entry is an offset into text. */
 	size_t *cell;
 	size_t cells, capacity;
+	bool bold;
 	struct buf text;
 	bool failed;
 };
@@ -115,12 +116,22 @@ void table_cell(struct table *table, const char *format, ...)
 	buf_release(&text);
 }
 
-/* Takes what is too much off the widest column, again and again. */
-static void fit(const struct table *table, size_t *width, size_t room)
+/* Takes what is too much off the gaps, then off the widest column, again and
+ * again. Gives the gap. */
+static size_t fit(const struct table *table, size_t *width, size_t room)
 {
-	size_t total = (table->columns - 1) * GAP;
+	size_t gaps = table->columns - 1, total = gaps * GAP, gap = GAP;
 	for (size_t i = 0; i < table->columns; i++)
 		total += width[i];
+	/* Only where the columns hardly fit: a name that is long is better cut. */
+	size_t least = total;
+	for (size_t i = 0; i < table->columns; i++)
+		if (!table->right[i] && width[i] > ENOUGH)
+			least -= width[i] - ENOUGH;
+	if (least > room) {
+		gap = 1;
+		total -= gaps * (GAP - 1);
+	}
 	while (total > room) {
 		size_t widest = 0;
 		for (size_t i = 1; i < table->columns; i++) {
@@ -131,10 +142,11 @@ static void fit(const struct table *table, size_t *width, size_t room)
 				widest = i;
 		}
 		if (table->right[widest] || width[widest] <= NARROWEST)
-			return;
+			break;
 		width[widest]--;
 		total--;
 	}
+	return gap;
 }
 
 static void spaces(struct buf *out, size_t count)
@@ -142,7 +154,7 @@ static void spaces(struct buf *out, size_t count)
 	buf_printf(out, "%*s", (int)count, "");
 }
 
-static void write_row(const struct table *table, const size_t *width, size_t first,
+static void write_row(const struct table *table, const size_t *width, size_t gap, size_t first,
 		      struct buf *out)
 {
 	for (size_t i = 0; i < table->columns; i++) {
@@ -155,7 +167,7 @@ static void write_row(const struct table *table, const size_t *width, size_t fir
 		if (!cut)
 			pad = width[i] - cells;
 		if (i > 0)
-			spaces(out, GAP);
+			spaces(out, gap);
 		if (table->right[i])
 			spaces(out, pad);
 		if (cut) {
@@ -180,18 +192,28 @@ void table_write(const struct table *table, struct buf *out, int width_max)
 		return;
 	}
 	memcpy(width, table->width, table->columns * sizeof(*width));
-	fit(table, width, width_max > 0 ? (size_t)width_max : 100);
-	write_row(table, width, 0, out);
+	size_t gap = fit(table, width, width_max > 0 ? (size_t)width_max : 100);
+	if (table->bold)
+		buf_append_str(out, "\033[1m");
+	write_row(table, width, gap, 0, out);
+	if (table->bold)
+		buf_append_str(out, "\033[0m");
 	for (size_t i = 0; i < table->columns; i++) {
 		if (i > 0)
-			spaces(out, GAP);
+			spaces(out, gap);
 		for (size_t k = 0; k < width[i]; k++)
 			buf_append_str(out, "-");
 	}
 	buf_append_str(out, "\n");
 	for (size_t first = table->columns; first < table->cells; first += table->columns)
-		write_row(table, width, first, out);
+		write_row(table, width, gap, first, out);
 	free(width);
+}
+
+void table_style_for(struct table *table, int fd)
+{
+	const char *none = getenv("NO_COLOR"), *term = getenv("TERM");
+	table->bold = isatty(fd) == 1 && (!none || !*none) && term && strcmp(term, "dumb") != 0;
 }
 
 int table_width_of(int fd)

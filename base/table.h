@@ -21,6 +21,8 @@ void table_free(struct table *table);
 void table_cell(struct table *table, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 void table_write(const struct table *table, struct buf *out, int width);
+/* Heads in bold, where fd is a terminal that has it and NO_COLOR is not set. */
+void table_style_for(struct table *table, int fd);
 int table_width_of(int fd); /* columns of the terminal on fd, or 100 */
 
 #endif

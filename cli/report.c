@@ -273,18 +273,22 @@ static void write_notes(struct report *r, struct buf *out)
 			       "the recorder did not get to its end: this is what it had\n");
 }
 
+/* What a terminal has no room for is left out, so that routes keep their names. */
+enum { COLUMNS_FOR_TIMES = 100 };
+
 static void write_table(struct report *r, struct buf *out)
 {
-	const char *heads[] = {by_names[r->words->by],
-			       ">requests",
-			       ">need p50",
-			       ">p99",
-			       ">max",
-			       ">escapes",
-			       ">time p50",
-			       ">p99",
-			       "confidence"};
-	struct table *table = table_new(sizeof(heads) / sizeof(*heads), heads);
+	int width = table_width_of(STDOUT_FILENO);
+	bool times = width >= COLUMNS_FOR_TIMES;
+	const char *heads[9] = {
+		by_names[r->words->by], ">requests", ">need p50", ">p99", ">max", ">escapes"};
+	size_t columns = 6;
+	if (times) {
+		heads[columns++] = ">time p50";
+		heads[columns++] = ">p99";
+	}
+	heads[columns++] = "confidence";
+	struct table *table = table_new(columns, heads);
 	if (!table) {
 		out->failed = true;
 		return;
@@ -297,12 +301,18 @@ static void write_table(struct report *r, struct buf *out)
 		cell_size(table, g->need_p99);
 		cell_size(table, g->need_max);
 		table_cell(table, "%" PRId64, g->escapes);
-		cell_time(table, g->service_ns_p50);
-		cell_time(table, g->service_ns_p99);
+		if (times) {
+			cell_time(table, g->service_ns_p50);
+			cell_time(table, g->service_ns_p99);
+		}
 		cell_confidence(table, g);
 	}
-	table_write(table, out, table_width_of(STDOUT_FILENO));
+	table_style_for(table, STDOUT_FILENO);
+	table_write(table, out, width);
 	table_free(table);
+	if (!times)
+		buf_printf(out, "times: in a terminal of %d columns, or --csv\n",
+			   COLUMNS_FOR_TIMES);
 	write_notes(r, out);
 }
 

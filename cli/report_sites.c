@@ -293,6 +293,7 @@ static void write_table(const struct places *p, size_t rows, struct buf *out)
 		table_cell(table, "%s", who_frees(r));
 		table_cell(table, "%" PRId64, r->routes);
 	}
+	table_style_for(table, STDOUT_FILENO);
 	table_write(table, out, table_width_of(STDOUT_FILENO));
 	table_free(table);
 	if (rows < p->count)

@@ -243,6 +243,7 @@ int verify_print_table(const struct verification *v, struct buf *out)
 		table_cell(table, "up to %s", units_format_size(v->bound_bytes, size));
 		table_cell(table, "%s", units_format_size(v->peak_bytes, peak));
 	}
+	table_style_for(table, STDOUT_FILENO);
 	table_write(table, out, table_width_of(STDOUT_FILENO));
 	table_free(table);
 	int64_t p50 = tally_quantile(v->overrun_ns, v->overruns, 0.5);

@@ -198,6 +198,22 @@ class Top(unittest.TestCase):
             self.assertNotIn(b"\x1b[31m", terminal.seen)
             self.assertNotIn(b"\x1b[7m", terminal.seen)
 
+    def test_a_table_fits_a_terminal_and_is_plain_elsewhere(self):
+        """Not of top but of report: what it says on a terminal, in a pipe, and under NO_COLOR."""
+        path = self.trace("table.db")
+        with Terminal("report", path) as terminal:
+            self.assertEqual(terminal.ends(), 0)
+            self.assertIn(b"\x1b[1mroute", terminal.seen)
+            self.assertLessEqual(max(map(len, terminal.picture())), 80)
+            self.assertIn(b"GET /?", terminal.seen)
+            self.assertNotIn(b"\x1b[31m", terminal.seen)
+        with Terminal("report", path, NO_COLOR="1") as terminal:
+            self.assertEqual(terminal.ends(), 0)
+            self.assertNotIn(b"\x1b", terminal.seen)
+        plain = subprocess.run([PAIL, "report", path], capture_output=True, check=True, timeout=PATIENCE_S).stdout
+        self.assertNotIn(b"\x1b", plain)
+        self.assertIn(b"time p50", plain)
+
     def test_what_cannot_be_reached_is_one_line(self):
         for words, code, why in ((("127.0.0.1:1",), 3, "cannot reach '127.0.0.1:1'"), (("nothing",), 2, "neither a file"),
                                  ((f"127.0.0.1:{self.port}", "--once"), 3, "not the admin address"),
