@@ -42,6 +42,20 @@ static size_t bytes_of_width(const char *text, size_t width)
 	return i;
 }
 
+/* Bytes of the character at c that a terminal may be shown; 0: it is a control
+ * character, of eight bits too, or no UTF-8. */
+static size_t printable(const char *c)
+{
+	unsigned char lead = (unsigned char)c[0];
+	size_t n = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+	if (lead < 0x20 || lead == 0x7f || lead > 0xf4)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if (((unsigned char)c[i] & 0xc0) != 0x80) /* the end of the text is none */
+			return 0;
+	return lead == 0xc2 && (unsigned char)c[1] < 0xa0 ? 0 : n;
+}
+
 static void add(struct table *table, const char *text)
 {
 	if (table->cells == table->capacity) {
@@ -65,9 +79,11 @@ static void add(struct table *table, const char *text)
 		table->failed = true;
 		return;
 	}
-	for (char *c = table->text.bytes + start; *c; c++) {
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+	for (char *c = table->text.bytes + start; *c;) {
+		size_t n = printable(c);
+		if (n == 0)
 			*c = '?';
+		c += n > 0 ? n : 1;
 	}
 }
 
