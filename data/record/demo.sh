@@ -5,7 +5,7 @@
 service=$data/../build/demo/service
 [ -x "$service" ] || die "'$service' is missing (scripts/demo builds it)"
 port=$(free_port)
-record "$port" --detail summary -- "$service" "$port" "$data/../demo/products.csv"
+record "$port" -- "$service" "$port" "$data/../demo/products.csv"
 driven="pail drive --load demo/load/well.load --load demo/load/rare.load --for ${seconds}s --seed $seed http://127.0.0.1:PORT/"
 "$pail" drive --load "$data/../demo/load/well.load" --load "$data/../demo/load/rare.load" --for "${seconds}s" \
 	--seed "$seed" "http://127.0.0.1:$port/" | tee "$folder/drive.txt"

@@ -14,8 +14,9 @@ base.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, price INTEGE
 base.executemany("INSERT INTO item VALUES (?, ?, ?)",
                  [(i, hashlib.sha1(str(i).encode()).hexdigest(), i * 7919 % 1000) for i in range(2000)])
 
-@app.route("/item/<int:number>")
-def item(number):
+@app.route("/item")
+def item():
+    number = int(request.args["number"])
     row = base.execute("SELECT name, price FROM item WHERE id = ?", (number,)).fetchone()
     return jsonify(name=row[0], price=row[1]) if row else ("none", 404)
 
@@ -37,7 +38,7 @@ with open(f"{sys.argv[1]}/order.json", "w", encoding="ascii") as file:
 END
 cp "$folder/order.json" "$data/record/order.json"
 cd "$folder"
-record "$port" PYTHONMALLOC=malloc --detail summary -- "$(command -v gunicorn)" -w 1 -k gthread --threads 4 \
+record "$port" PYTHONMALLOC=malloc -- "$(command -v gunicorn)" -w 1 -k gthread --threads 4 \
 	-b "127.0.0.1:$port" --chdir "$folder" app:app
 sleep 2 # its worker imports the application after the socket listens
 drive "$port"

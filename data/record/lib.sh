@@ -81,6 +81,7 @@ record()
 		shift
 	done
 	recorded="${settings[*]+"${settings[*]} "}pail record $*"
+	recorded=${recorded//"$data/../"/}
 	env ${settings[@]+"${settings[@]}"} "$pail" record -o "$folder/trace.db" "$@" \
 		</dev/null >"$folder/server.log" 2>&1 &
 	recorder=$!

@@ -58,7 +58,7 @@ http {
 	}
 }
 END
-record "$port" USE_ZEND_ALLOC=0 --detail summary -- "$fpm" -y "$folder/fpm.conf" -F ${root[@]+"${root[@]}"}
+record "$port" USE_ZEND_ALLOC=0 -- "$fpm" -y "$folder/fpm.conf" -F ${root[@]+"${root[@]}"}
 start "$(command -v nginx)" -c "$folder/nginx.conf"
 wait_port "$front"
 drive "$front"
