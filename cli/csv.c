@@ -132,11 +132,19 @@ static size_t find_column(const struct csv *csv, const char *name)
 	return 0;
 }
 
-static void find_exported(struct csv *csv)
+/* Names that another's file may well have for something else. */
+static bool is_common(enum csv_number number)
+{
+	return number == CSV_PROCESS || number == CSV_CONNECTION || number == CSV_SEQUENCE ||
+	       number == CSV_STATUS;
+}
+
+static void find_further(struct csv *csv)
 {
 	csv->exported = find_column(csv, csv_numbers[CSV_NEED_BUMP]) > 0;
-	for (int i = 0; csv->exported && i < CSV_NUMBERS; i++)
-		csv->number_at[i] = find_column(csv, csv_numbers[i]);
+	for (int i = 0; i < CSV_NUMBERS; i++)
+		if (csv->exported || !is_common((enum csv_number)i))
+			csv->number_at[i] = find_column(csv, csv_numbers[i]);
 	for (int i = 0; csv->exported && i < CSV_TEXTS; i++)
 		csv->text_at[i] = find_column(csv, csv_texts[i]);
 }
@@ -178,7 +186,7 @@ int csv_open(struct csv *csv, FILE *in, const char *name, struct err *err)
 			return -1;
 		}
 	}
-	find_exported(csv);
+	find_further(csv);
 	return 0;
 }
 
@@ -210,9 +218,8 @@ static int take_number(struct csv *csv, size_t at, const char *name, int64_t *va
 	return 0;
 }
 
-static int take_exported(struct csv *csv, struct csv_request *request, struct err *err)
+static int take_further(struct csv *csv, struct csv_request *request, struct err *err)
 {
-	request->exported = true;
 	for (int i = 0; i < CSV_NUMBERS; i++) {
 		size_t at = csv->number_at[i];
 		request->number[i] = -1;
@@ -252,8 +259,8 @@ int csv_next(struct csv *csv, struct csv_request *request, struct err *err)
 		return bad_row(csv, err, csv->at[CSV_SERVICE] + 1,
 			       "arrival_ns + service_ns is too large");
 	request->route = csv->field[csv->at[CSV_ROUTE]];
-	request->exported = false;
-	return csv->exported && take_exported(csv, request, err) != 0 ? -1 : 1;
+	request->exported = csv->exported;
+	return take_further(csv, request, err) != 0 ? -1 : 1;
 }
 
 void csv_close(struct csv *csv)

@@ -2,11 +2,13 @@
 /*
  * Reads requests from CSV (RFC 4180: quotes, doubled quotes, CRLF): a header
  * line with the columns arrival_ns, service_ns, need_bytes and route, in any
- * order, others ignored. Streaming: memory holds one row.
+ * order. Streaming: memory holds one row.
  *
- * A header with need_bump_bytes is pail export's: then need_bytes is the need
- * under reuse, and the further columns of csv_numbers and csv_texts are taken
- * where they are; an empty field stands for what is not known.
+ * The further columns of csv_numbers are taken where they are; an empty field
+ * stands for what is not known. A header with need_bump_bytes is pail export's:
+ * then need_bytes is the need under reuse, and names that mean this or that
+ * elsewhere (process, connection, sequence, status, and those of csv_texts) are
+ * taken too. All other columns are ignored.
  *
  * A bad row is an error that names file:line:column, the column counted in
  * fields from 1.
@@ -68,8 +70,8 @@ struct csv {
 struct csv_request {
 	int64_t arrival_ns, service_ns, need_bytes;
 	struct str route; /* until the next row */
-	bool exported;    /* what is below is there; -1: not known */
-	int64_t number[CSV_NUMBERS];
+	int64_t number[CSV_NUMBERS]; /* -1: not known */
+	bool exported;               /* text is there */
 	struct str text[CSV_TEXTS];
 };
 

@@ -82,7 +82,8 @@ static const struct argp argp = {
 	"FILE...",
 	"Makes a trace of requests that something else recorded.\v"
 	"csv: a header line that names the columns arrival_ns, service_ns, need_bytes and route,"
-	" in any order; others are ignored. Times are whole nanoseconds from any beginning."
+	" in any order; others of pail export's are taken where they are (stack_peak_bytes,"
+	" escapes, ...). Times are whole nanoseconds from any beginning."
 	" rep: traces of the CS:APP malloc lab, each file a request. mtrace: what glibc's"
 	" mtrace(3) writes. log: what pail serve --log writes. Nothing is written if any line is"
 	" bad.",

@@ -33,8 +33,8 @@ static enum trace_confidence confidence_of(struct str text)
 	return str_equal(text, STR("ambiguous")) ? TRACE_AMBIGUOUS : TRACE_EXACT;
 }
 
-/* All that pail export writes. */
-static void fill_exported(struct trace_request *r, const struct csv_request *row)
+/* All the numbers that pail export writes. */
+static void fill_numbers(struct trace_request *r, const struct csv_request *row)
 {
 	const int64_t *n = row->number;
 	r->need_bump_bytes = n[CSV_NEED_BUMP] < 0 ? row->need_bytes : n[CSV_NEED_BUMP];
@@ -56,6 +56,11 @@ static void fill_exported(struct trace_request *r, const struct csv_request *row
 	r->foreign_frees = known(n[CSV_FOREIGN_FREES]);
 	r->stack_peak_bytes = known(n[CSV_STACK]);
 	r->incomplete = n[CSV_INCOMPLETE] > 0;
+}
+
+/* And all its texts. */
+static void fill_texts(struct trace_request *r, const struct csv_request *row)
+{
 	r->method = row->text[CSV_METHOD];
 	r->target = row->text[CSV_TARGET];
 	r->confidence = confidence_of(row->text[CSV_CONFIDENCE]);
@@ -86,8 +91,9 @@ static int csv_item(void *state, struct import_item *item, struct err *err)
 		item->request.method = method;
 		item->request.target = target;
 	}
+	fill_numbers(&item->request, &row);
 	if (row.exported)
-		fill_exported(&item->request, &row);
+		fill_texts(&item->request, &row);
 	return 1;
 }
 

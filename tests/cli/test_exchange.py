@@ -292,6 +292,15 @@ class Export(Case):
                             if row[1] not in ("first_event", "events"))
         self.assertEqual(self.rows(f"SELECT {columns} FROM request"), self.rows(f"SELECT {columns} FROM request", "back.db"))
 
+    def test_a_named_number_in_another_s_csv_is_taken(self):
+        self.imports("csv", "stack_peak_bytes,arrival_ns,service_ns,need_bytes,route,escapes,cpu_ns,shoe\n"
+                            "70000,1,2,3,GET /a,2,9,x\n,2,2,3,GET /b,,,y\n")
+        self.assertEqual(self.rows("SELECT target, stack_peak_bytes, escapes, cpu_ns, need_bump_bytes FROM request"),
+                         [("/a", 70000, 2, 9, 3), ("/b", 0, 0, -1, 3)])
+        self.write("bad.csv", "arrival_ns,service_ns,need_bytes,route,stack_peak_bytes\n1,2,3,/,12K\n")
+        self.fails(INPUT, "pail import: bad.csv:2:5: stack_peak_bytes is no whole number: \"12K\"",
+                   "import", "--format", "csv", "-o", "u.db", "bad.csv")
+
     def test_a_column_of_ours_in_another_s_csv_is_ignored(self):
         self.imports("csv", "arrival_ns,service_ns,need_bytes,route,status,method\n1,2,3,GET /,OK,x\n")
         self.assertEqual(self.rows("SELECT status, method FROM request"), [(None, "GET")])
