@@ -660,10 +660,11 @@ static bool block_resize(struct arena *arena, uint32_t id, struct header *header
 	return true;
 }
 
-void *arena_realloc(struct arena *arena, void *p, size_t size)
+void *arena_realloc_aligned(struct arena *arena, void *p, size_t size, size_t align)
 {
+	assert(align <= ARENA_ALIGN_BASE && (align & (align - 1)) == 0);
 	if (!p)
-		return arena_alloc(arena, size, 0);
+		return arena_alloc(arena, size, align);
 	struct found found;
 	if (!find(arena, p, &found)) {
 		arena->faults++;
@@ -677,7 +678,8 @@ void *arena_realloc(struct arena *arena, void *p, size_t size)
 		return p;
 	if (!found.moved && found.id + units_of(found.header) == end_id(arena))
 		return NULL;
-	uint32_t id = block_take(arena, units);
+	uint32_t id = align <= ARENA_ALIGN ? block_take(arena, units)
+					   : block_take_aligned(arena, units, align);
 	if (id == 0)
 		return NULL;
 	void *copy = links_of(arena, id);
@@ -686,4 +688,9 @@ void *arena_realloc(struct arena *arena, void *p, size_t size)
 		memmove(copy, p, found.usable_bytes < size ? found.usable_bytes : size);
 	arena_free(arena, p);
 	return copy;
+}
+
+void *arena_realloc(struct arena *arena, void *p, size_t size)
+{
+	return arena_realloc_aligned(arena, p, size, 0);
 }

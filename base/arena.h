@@ -89,6 +89,9 @@ void *arena_alloc(struct arena *arena, size_t size, size_t align);
 /* realloc(3) within one arena: p may be NULL; NULL leaves p as it was. A size
  * of 0 gives a smallest block, not a free. */
 void *arena_realloc(struct arena *arena, void *p, size_t size);
+/* The same for a block that was aligned to `align`, at most ARENA_ALIGN_BASE: where it
+ * has to move it is again. (realloc(3) promises ARENA_ALIGN alone.) */
+void *arena_realloc_aligned(struct arena *arena, void *p, size_t size, size_t align);
 /* p came from this arena since its last clear, or is NULL. */
 void arena_free(struct arena *arena, void *p);
 /* Bytes that may be used at p; 0 if p is no block. */

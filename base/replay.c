@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/replay.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,7 @@ struct run {
 	struct replay *replay;
 	struct replay_need *need;
 	uint64_t live_bytes;
+	uint8_t align_log2;
 };
 
 static void count_live(struct run *run, uint64_t more_bytes)
@@ -78,7 +80,9 @@ static int step(struct run *run, const struct replay_op *op)
 	if (op->kind == REPLAY_ALLOC) {
 		if (block->p || op->align_log2 >= 48)
 			return EINVAL;
-		p = arena_alloc(arena, op->size_bytes, (size_t)1 << op->align_log2);
+		uint8_t align_log2 =
+			op->align_log2 > run->align_log2 ? op->align_log2 : run->align_log2;
+		p = arena_alloc(arena, op->size_bytes, (size_t)1 << align_log2);
 		if (!p)
 			return ENOMEM;
 		need->requested_bytes += op->size_bytes;
@@ -86,7 +90,8 @@ static int step(struct run *run, const struct replay_op *op)
 	} else {
 		if (!block->p || op->kind != REPLAY_REALLOC)
 			return EINVAL;
-		p = arena_realloc(arena, block->p, op->size_bytes);
+		p = arena_realloc_aligned(arena, block->p, op->size_bytes,
+					  (size_t)1 << run->align_log2);
 		if (!p)
 			return ENOMEM;
 		if (op->size_bytes > block->bytes)
@@ -105,7 +110,8 @@ int replay_run(struct replay *replay, const struct replay_op *ops, size_t count,
 	arena_init(&replay->arena, replay->span, replay->span_bytes, policy);
 	replay->arena.hollow = true;
 	*need = (struct replay_need){0};
-	struct run run = {.replay = replay, .need = need};
+	assert(replay->align_log2 <= REPLAY_ALIGN_LOG2_MAX);
+	struct run run = {.replay = replay, .need = need, .align_log2 = replay->align_log2};
 	size_t slots = 0;
 	int error = 0;
 	for (size_t i = 0; i < count && error == 0; i++) {

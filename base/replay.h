@@ -41,6 +41,8 @@ struct replay_block {
 	uint64_t bytes; /* asked for */
 };
 
+enum { REPLAY_ALIGN_LOG2_MAX = 12 }; /* ARENA_ALIGN_BASE */
+
 /* Reserves address space (not memory) for replays of up to `span_bytes`. */
 struct replay {
 	struct arena arena;
@@ -48,6 +50,7 @@ struct replay {
 	size_t span_bytes;
 	struct replay_block *block;
 	size_t blocks;
+	uint8_t align_log2; /* what every block is aligned to at least; 0: as asked for */
 };
 int replay_init(struct replay *replay, size_t span_bytes); /* 0, or -1 with errno */
 void replay_release(struct replay *replay);

@@ -69,7 +69,7 @@ struct csv {
 
 struct csv_request {
 	int64_t arrival_ns, service_ns, need_bytes;
-	struct str route; /* until the next row */
+	struct str route;            /* until the next row */
 	int64_t number[CSV_NUMBERS]; /* -1: not known */
 	bool exported;               /* text is there */
 	struct str text[CSV_TEXTS];

@@ -16,7 +16,8 @@ enum {
 	KEY_HEADROOM,
 	KEY_INFLATE,
 	KEY_BURST,
-	KEY_MAXIMAL,
+	KEY_ALIGN,
+	KEY_MAXIMAL, /* the last */
 };
 
 static const struct argp_option argp_options[] = {
@@ -24,6 +25,8 @@ static const struct argp_option argp_options[] = {
 	{"wait", KEY_WAIT, "T", 0, "longest wait, with --queue (default 1s)", 0},
 	{"load", KEY_LOAD, "X", 0, "X times the traffic, by shifted copies (default 1)", 0},
 	{"policy", KEY_POLICY, "bump|reuse", 0, "the allocator (default reuse)", 0},
+	{"align", KEY_ALIGN, "A", 0,
+	 "every block aligned to A, 16 to 4096: plays the events again (default 16)", 0},
 	{"headroom", KEY_HEADROOM, "SIZE", 0, "added to every need (default 0)", 0},
 	{"inflate", KEY_INFLATE, "SPEC", 0,
 	 "what if: route=PATTERN,service=X,need=X,share=P (factors; repeatable)", 0},
@@ -39,7 +42,7 @@ static const struct argp_option argp_options[] = {
 void sim_options_init(struct sim_options *o)
 {
 	*o = (struct sim_options){
-		.traffic = {.policy = ARENA_REUSE, .load = 1},
+		.traffic = {.policy = ARENA_REUSE, .align = ARENA_ALIGN, .load = 1},
 		.wait_ns = UINT64_C(1000000000),
 		.threads = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN),
 		.confidence = 0.95,
@@ -77,6 +80,18 @@ static int policy_parse(struct sim_options *o, const char *arg, struct err *err)
 	return 0;
 }
 
+static int align_parse(struct sim_options *o, const char *arg, struct err *err)
+{
+	uint64_t align;
+	if (cli_parse_size("--align", arg, &align, err) < 0)
+		return -1;
+	if (align < ARENA_ALIGN || align > ARENA_ALIGN_BASE || (align & (align - 1)) != 0)
+		return err_usage(err, "--align: '%s' is no power of two from %d to %d", arg,
+				 ARENA_ALIGN, ARENA_ALIGN_BASE);
+	o->traffic.align = (uint32_t)align;
+	return 0;
+}
+
 static int option_take(struct sim_options *o, int key, char *arg, struct err *err)
 {
 	struct traffic_ask *traffic = &o->traffic;
@@ -86,6 +101,7 @@ static int option_take(struct sim_options *o, int key, char *arg, struct err *er
 	case KEY_WAIT: return cli_parse_time("--wait", arg, &o->wait_ns, err);
 	case KEY_LOAD: return cli_parse_double("--load", arg, 0.001, 1000, &traffic->load, err);
 	case KEY_POLICY: return policy_parse(o, arg, err);
+	case KEY_ALIGN: return align_parse(o, arg, err);
 	case KEY_CONFIDENCE:
 		o->confidence_given = true;
 		return cli_parse_double("--confidence", arg, 0.5, 0.999999, &o->confidence,

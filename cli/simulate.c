@@ -389,6 +389,29 @@ static int simulate(const struct options *o, const struct sim_trace *trace,
 
 /* ---- how to tell it --------------------------------------------------------- */
 
+static uint64_t hash_add(uint64_t hash, const void *bytes, size_t length)
+{
+	for (size_t i = 0; i < length; i++) /* FNV-1a */
+		hash = (hash ^ ((const unsigned char *)bytes)[i]) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+/* Of all that changes the numbers and is not told by itself: parts of different
+ * questions must not be joined. */
+static uint64_t question_hash(const struct options *o)
+{
+	const struct traffic_ask *traffic = &o->sim.traffic;
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	hash = hash_add(hash, &traffic->headroom_bytes, sizeof(traffic->headroom_bytes));
+	hash = hash_add(hash, &o->early, sizeof(o->early));
+	for (size_t i = 0; i < traffic->overlay_count; i++) {
+		const struct traffic_overlay *overlay = &traffic->overlay[i];
+		hash = hash_add(hash, &overlay->kind, sizeof(overlay->kind));
+		hash = hash_add(hash, overlay->text, strlen(overlay->text) + 1);
+	}
+	return hash;
+}
+
 static void sweep_make(const struct options *o, const struct traffic *traffic,
 		       struct sweep *sweep)
 {
@@ -396,6 +419,8 @@ static void sweep_make(const struct options *o, const struct traffic *traffic,
 	*sweep = (struct sweep){
 		.load = o->sim.traffic.load,
 		.confidence = o->sim.confidence,
+		.align = o->sim.traffic.align,
+		.question = question_hash(o),
 		.queue = o->sim.queue,
 		.wait_ns = o->sim.queue ? o->sim.wait_ns : 0,
 		.requests = traffic->columns.count,
@@ -434,6 +459,8 @@ static int stream_check(const struct options *o, struct err *err)
 	const char *without = NULL;
 	if (o->sim.queue)
 		without = "--queue";
+	else if (o->sim.traffic.align != ARENA_ALIGN)
+		without = "--align";
 	else if (o->sim.traffic.load != 1)
 		without = "--load";
 	else if (o->sim.traffic.overlay_count)
@@ -478,6 +505,7 @@ static int answer_stream(const struct options *o, const struct plan *base, struc
 	}
 	struct sweep sweep = {
 		.streamed = true,
+		.align = ARENA_ALIGN,
 		.load = 1,
 		.confidence = o->sim.confidence,
 		.requests = stream.requests,

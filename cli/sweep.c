@@ -32,9 +32,10 @@ void part_write(const struct sweep *s, const struct shard *shard,
 {
 	buf_printf(out,
 		   "pail.part/1\nsweep %s %.17g %s %" PRIu64 " %" PRIu64 " %.17g %" PRIu64
-		   " %" PRIu64 "\nshard %" PRIu64 " %" PRIu64 " %zu\n",
+		   " %" PRIu64 " %" PRIu64 " %" PRIx64 "\nshard %" PRIu64 " %" PRIu64 " %zu\n",
 		   s->sha256, s->load, s->policy, s->queue, s->wait_ns, s->confidence,
-		   s->requests, s->span_ns, shard->index, shard->of, count);
+		   s->requests, s->span_ns, s->align, s->question, shard->index, shard->of,
+		   count);
 	for (size_t i = 0; i < count; i++) {
 		const struct sweep_candidate *c = &candidates[i];
 		buf_printf(out,
@@ -75,10 +76,11 @@ static int head_read(struct reader *r, struct sweep *sweep, struct shard *shard,
 	if (!line || strcmp(line, "pail.part/1") != 0)
 		return bad(r);
 	line = line_next(r);
-	if (!line ||
-	    sscanf(line, "sweep %64s %lf %15s %" SCNu64 " %" SCNu64 " %lf %" SCNu64 " %" SCNu64,
-		   s.sha256, &s.load, s.policy, &s.queue, &s.wait_ns, &s.confidence,
-		   &s.requests, &s.span_ns) != 8)
+	if (!line || sscanf(line,
+			    "sweep %64s %lf %15s %" SCNu64 " %" SCNu64 " %lf %" SCNu64
+			    " %" SCNu64 " %" SCNu64 " %" SCNx64,
+			    s.sha256, &s.load, s.policy, &s.queue, &s.wait_ns, &s.confidence,
+			    &s.requests, &s.span_ns, &s.align, &s.question) != 10)
 		return bad(r);
 	struct shard own;
 	line = line_next(r);
@@ -89,7 +91,8 @@ static int head_read(struct reader *r, struct sweep *sweep, struct shard *shard,
 		return bad(r);
 	bool same = strcmp(s.sha256, sweep->sha256) == 0 && s.load == sweep->load &&
 		    strcmp(s.policy, sweep->policy) == 0 && s.queue == sweep->queue &&
-		    s.wait_ns == sweep->wait_ns && s.confidence == sweep->confidence;
+		    s.wait_ns == sweep->wait_ns && s.confidence == sweep->confidence &&
+		    s.align == sweep->align && s.question == sweep->question;
 	if (shard->of && (!same || own.of != shard->of))
 		return err_set(r->err,
 			       "'%s' is a part of another sweep than the ones before it",
@@ -247,6 +250,7 @@ void sweep_json(const struct sweep *s, const struct sweep_candidate *candidates,
 	json_object_end(&json);
 	json_pair_double(&json, "load", s->load);
 	json_pair_text(&json, "policy", s->policy);
+	json_pair_u64(&json, "align", s->align);
 	json_key(&json, "candidates");
 	json_array_begin(&json);
 	for (size_t i = 0; i < count; i++) {

@@ -7,7 +7,7 @@
  * belongs to, so that parts of different ones can't be mixed.
  *
  *	pail.part/1
- *	sweep TRACE-SHA256 LOAD POLICY QUEUE WAIT_NS CONFIDENCE REQUESTS SPAN_NS
+ *	sweep TRACE-SHA256 LOAD POLICY QUEUE WAIT_NS CONFIDENCE REQUESTS SPAN_NS ALIGN QUESTION
  *	shard I N CANDIDATES
  *	candidate SIZE COUNT BOUND OFFERED R500 R503 RATE LOW HIGH P99 CLUSTERS BATCHES
  *	end
@@ -25,7 +25,8 @@
 struct sweep {
 	char sha256[65], policy[16];
 	double load, confidence;
-	uint64_t queue, wait_ns, requests, span_ns;
+	uint64_t queue, wait_ns, requests, span_ns, align;
+	uint64_t question; /* a hash of headroom, overlays and the like */
 	/* not in parts: */
 	bool streamed; /* the trace was never whole: no hash of it, no load but 1 */
 	uint64_t view_requests;

@@ -165,6 +165,9 @@ int traffic_open(const struct traffic_ask *ask, struct traffic *traffic, struct 
 	if (trace_open(ask->path, &traffic->trace, err) < 0)
 		return -1;
 	if (trace_columns_load(traffic->trace, ask->policy, &traffic->columns, err) < 0 ||
+	    (ask->align > ARENA_ALIGN &&
+	     trace_columns_align(traffic->trace, ask->policy, ask->align, &traffic->columns,
+				 err) < 0) ||
 	    view_make(ask, traffic, err) < 0) {
 		traffic_close(traffic);
 		return -1;

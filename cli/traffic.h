@@ -20,7 +20,8 @@ struct traffic_overlay {
 struct traffic_ask {
 	const char *path;
 	enum arena_policy policy;
-	double load; /* 1: as recorded */
+	uint32_t align; /* of every block; ARENA_ALIGN: as recorded */
+	double load;    /* 1: as recorded */
 	enum load_method method;
 	uint64_t headroom_bytes; /* added to every need */
 	struct traffic_overlay overlay[TRAFFIC_OVERLAYS_MAX];

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 enum {
-	BUSY_WAIT_MS = 10000,
 	ROUTES_MAX =
 		1 << 20, /* no sane trace has more; keeps a hostile one from eating memory */
 };
@@ -87,7 +86,7 @@ int store_open_database(const char *path, int flags, sqlite3 **db)
 	int rc = sqlite3_open_v2(buf_text(&name), db, flags | SQLITE_OPEN_NOMUTEX, NULL);
 	buf_release(&name);
 	if (rc == SQLITE_OK) {
-		sqlite3_busy_timeout(*db, BUSY_WAIT_MS);
+		sqlite3_busy_timeout(*db, STORE_BUSY_WAIT_MS);
 		sqlite3_exec(*db, "PRAGMA trusted_schema=OFF", NULL, NULL, NULL);
 	}
 	return rc;

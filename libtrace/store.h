@@ -19,7 +19,7 @@
 
 #include <sqlite3.h>
 
-enum { EVENTS_PER_BLOCK = 65536 };
+enum { EVENTS_PER_BLOCK = 65536, STORE_BUSY_WAIT_MS = 10000 };
 
 enum statement {
 	PUT_META,

@@ -91,6 +91,14 @@ int trace_columns_load(struct trace *trace, enum arena_policy policy,
 		       struct trace_columns *columns, struct err *err);
 void trace_columns_release(struct trace_columns *columns);
 
+/* Puts into need_bytes what the requests would need if every block were aligned to
+ * `align`, a power of two from ARENA_ALIGN to ARENA_ALIGN_BASE: their events, played
+ * again. The columns are as loaded under that policy. The first answer is kept in the
+ * trace, if it is complete and can be written, and taken from there later. -1 if the
+ * trace holds no events. */
+int trace_columns_align(struct trace *trace, enum arena_policy policy, size_t align,
+			struct trace_columns *columns, struct err *err);
+
 /* The same columns in parts, in order of (start_ns, id), for a trace that need
  * not fit in memory: room for one part, and for what is in flight at a time.
  * Everything in a part lives until the next call. */

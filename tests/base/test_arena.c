@@ -192,6 +192,23 @@ static void test_arena__alignments_are_met_and_the_gap_is_used(void **state)
 	assert_int_equal(arena->peak_bytes, peak);
 }
 
+static void test_arena__an_aligned_block_is_aligned_where_it_moves(void **state)
+{
+	struct arena *arena = arena_of(state);
+	for (size_t align = 32; align <= ARENA_ALIGN_BASE; align *= 2) {
+		arena_clear(arena);
+		unsigned char *p = arena_alloc(arena, 100, align);
+		memset(p, 7, 100);
+		assert_non_null(arena_alloc(arena, 8000, 0)); /* above p */
+		unsigned char *q = arena_realloc_aligned(arena, p, 9000, align);
+		assert_non_null(q);
+		assert_ptr_not_equal(p, q);
+		assert_int_equal((uintptr_t)q % align, 0);
+		assert_int_equal(q[99], 7);
+		arena_check(arena);
+	}
+}
+
 static void test_arena__a_far_alignment_costs_its_size_wherever_base_lies(void **state)
 {
 	struct place *place = *state;
@@ -460,6 +477,7 @@ int main(void)
 		TEST(test_arena__realloc_that_fails_leaves_the_block),
 		TEST(test_arena__impossible_sizes_are_refused),
 		TEST(test_arena__alignments_are_met_and_the_gap_is_used),
+		TEST(test_arena__an_aligned_block_is_aligned_where_it_moves),
 		TEST(test_arena__a_far_alignment_costs_its_size_wherever_base_lies),
 		TEST(test_arena__clear_touches_no_block),
 		TEST(test_arena__bump_never_reuses),

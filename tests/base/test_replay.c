@@ -148,6 +148,35 @@ static void test_replay__gigabytes_cost_only_their_headers(void **state)
 	assert_true(resident_pages() - before < 1000);
 }
 
+/* The need at an alignment is the least span in which the same list can be played. */
+static void test_replay__the_need_at_another_alignment_is_exact(void **state)
+{
+	struct replay *wide = *state;
+	for (unsigned k = 0; k < 4 * SEQUENCE_SHAPES; k++) {
+		struct sequence s =
+			sequence_make((enum sequence_shape)(k / 4), k + 1, 200 * (k % 4 + 1));
+		for (uint8_t log2 = 5; log2 <= REPLAY_ALIGN_LOG2_MAX; log2 += 7) {
+			enum arena_policy policy = k % 2 ? ARENA_REUSE : ARENA_BUMP;
+			struct replay tight;
+			struct replay_need need, again;
+			wide->align_log2 = log2;
+			assert_int_equal(replay_run(wide, s.ops, s.count, policy, &need), 0);
+			assert_int_equal(replay_init(&tight, need.need_bytes), 0);
+			tight.align_log2 = log2;
+			assert_int_equal(replay_run(&tight, s.ops, s.count, policy, &again), 0);
+			assert_int_equal(again.need_bytes, need.need_bytes);
+			replay_release(&tight);
+			assert_int_equal(replay_init(&tight, need.need_bytes - 1), 0);
+			tight.align_log2 = log2;
+			assert_int_equal(replay_run(&tight, s.ops, s.count, policy, &again),
+					 -1);
+			assert_int_equal(errno, ENOMEM);
+			replay_release(&tight);
+		}
+		sequence_free(&s);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -159,6 +188,7 @@ int main(void)
 		TEST(test_replay__lists_that_cannot_be_are_refused),
 		TEST(test_replay__more_than_the_span_is_told),
 		TEST(test_replay__gigabytes_cost_only_their_headers),
+		TEST(test_replay__the_need_at_another_alignment_is_exact),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -251,6 +251,78 @@ class Commands(unittest.TestCase):
                 file.write("\n".join(forged) + "\n")
             self.assertIn(what, self.run_pail("plan", "t.db", "--check", "forged.txt", code=1).stdout)
 
+    def events(self, name):
+        """A trace of one request: three blocks of 100 bytes, the last one grown past its neighbour."""
+        with open(self.path("three.rep"), "w", encoding="ascii") as file:
+            file.write("0 4 6 1\na 0 100\na 1 100\na 2 100\na 3 8\nr 2 300\nf 0\n")
+        self.run_pail("import", "--format", "rep", "-o", name, "three.rep")
+
+    def sql(self, name, words):
+        with contextlib.closing(sqlite3.connect(self.path(name))) as db, db:
+            return db.execute(words).fetchall()
+
+    def need(self, name, align, policy="bump"):
+        """The least size in which the one request of a trace is served."""
+        sizes = ",".join(str(size) for size in range(16, 1200, 8))
+        told = json.loads(self.run_pail("simulate", name, "--align", str(align), "--policy", policy, "--size", sizes,
+                                        "--count", "1", "--json").stdout)
+        self.assertEqual(told["align"], align)
+        return min(c["size"] for c in told["candidates"] if c["rejected_500"] == 0)
+
+    def test_another_alignment_plays_the_events_again(self):
+        self.events("e.db")
+        # Payloads at 16-byte units 1, 8, 15, 22, and the grown one at 23 of 20 units; a header is 8 bytes.
+        self.assertEqual(self.need("e.db", 16), (23 + 20) * 16 - 8)
+        # At 4, 12, 20, 28, and 32 of 20 units.
+        self.assertEqual(self.need("e.db", 64), (32 + 20) * 16 - 8)
+        self.assertEqual(self.need("e.db", 64, "reuse"), (32 + 20) * 16 - 8)
+
+    def test_needs_at_an_alignment_are_kept_in_the_trace(self):
+        self.events("k.db")
+        first = [self.need("k.db", 64), self.need("k.db", 128)]
+        self.assertEqual(self.sql("k.db", "SELECT policy, align, part FROM aligned_need ORDER BY align"),
+                         [("bump", 64, 0), ("bump", 128, 0)])
+        whole = [row for row in self.sql("k.db", "SELECT * FROM event_block")]
+        self.assertEqual(len(whole), 1)
+        self.sql("k.db", "DELETE FROM event_block")
+        self.assertEqual([self.need("k.db", 64), self.need("k.db", 128)], first)
+        # Not those of another allocator or other requests, and no bytes that are none.
+        for column, value in (("layout", "7"), ("columns", "'x'"), ("needs", "x'00'"), ("part", "3")):
+            with self.subTest(column=column):
+                kept = self.sql("k.db", f"SELECT {column} FROM aligned_need WHERE align = 64")[0][0]
+                self.sql("k.db", f"UPDATE aligned_need SET {column} = {value} WHERE align = 64")
+                said = self.run_pail("simulate", "k.db", "--policy", "bump", "--align", "64", code=3).stderr
+                self.assertIn("events of request 1 are missing", said)
+                with contextlib.closing(sqlite3.connect(self.path("k.db"))) as db, db:
+                    db.execute(f"UPDATE aligned_need SET {column} = ? WHERE align = 64", (kept,))
+        self.assertEqual(self.need("k.db", 64), first[0])
+
+    def test_a_trace_that_cannot_be_written_is_played_each_time(self):
+        self.events("b.db")
+        with contextlib.closing(sqlite3.connect(self.path("b.db"), isolation_level=None)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            need = self.need("b.db", 64)
+            db.execute("ROLLBACK")
+        self.assertEqual(self.sql("b.db", "SELECT count(*) FROM sqlite_schema WHERE name = 'aligned_need'"), [(0,)])
+        self.assertEqual(self.need("b.db", 64), need)
+
+    def test_an_alignment_wants_events(self):
+        said = self.run_pail("plan", "t.db", "--align", "64", code=3).stderr
+        self.assertIn("record with --detail events", said)
+        for words in (["--align", "24"], ["--align", "8"], ["--align", "8K"],
+                      ["--align", "64", "--stream", "--size", "4K", "--count", "1"]):
+            self.assertIn("--align", self.run_pail("simulate", "t.db", *words, code=2).stderr)
+
+    def test_parts_of_different_questions_are_not_joined(self):
+        ask = ["simulate", "t.db", "--size", "64K", "--count", "10,20"]
+        for name, more in (("plain", []), ("slow", ["--inflate", "service=2"]), ("room", ["--headroom", "1K"])):
+            part = self.run_pail(*ask, *more, "--shard", "2/2" if name != "plain" else "1/2").stdout
+            with open(self.path(f"{name}.part"), "w", encoding="utf-8") as file:
+                file.write(part)
+        for name in ("slow", "room"):
+            said = self.run_pail("combine", "plain.part", f"{name}.part", code=3).stderr
+            self.assertIn("another sweep", said)
+
     def test_calc_prints_the_known_values(self):
         self.assertEqual(float(self.run_pail("calc", "erlang-b", "--load", "10", "--servers", "10").stdout), 0.21458234310734733)
         self.assertEqual(self.run_pail("calc", "erlang-b-servers", "--load", "50", "--target", "1e-4").stdout, "77\n")
