@@ -38,6 +38,7 @@ enum key {
 	KEY_STACK_ROOM,
 	KEY_STACK_DEPTH,
 	KEY_HANDOFF,
+	KEY_POOLS,
 	KEY_KEEP_RAW,
 	KEY_REDACT,
 	KEY_ADAPTER,
@@ -95,6 +96,10 @@ static const struct argp_option options[] = {
 	 "what of targets is not stored: nothing; the values of the query; the whole query; also"
 	 " what looks like an identifier in the path (values)",
 	 0},
+	{"pools", KEY_POOLS, "apr|none", 0,
+	 "apr: what pools of the Apache Portable Runtime hand out, block by block; none: the memory"
+	 " that they take (apr)",
+	 0},
 	{"keep-raw", KEY_KEEP_RAW, NULL, 0,
 	 "keep every event as it came, so that pail attribute can tell the requests anew; wants"
 	 " --redact none, since what servers read is in it",
@@ -144,6 +149,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 					      [REDACTS] = NULL};
 	static const char *const fulls[] = {"wait", "drop", NULL};
 	static const char *const handoffs[] = {"auto", "condvar", NULL};
+	static const char *const pools[] = {"apr", "none", NULL};
 	static const char *const modes[] = {"exact", "light", NULL};
 	static const char *const unwinds[] = {"tables", "fp", NULL};
 	static const char *const depths[] = {"hooks", "paint", NULL};
@@ -182,6 +188,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case KEY_HANDOFF:
 		w->collect.ring.conditions = choose(state, "handoff", text, handoffs) == 1;
 		break;
+	case KEY_POOLS: w->collect.ring.pools = choose(state, "pools", text, pools) == 0; break;
 	case KEY_FOR:
 		if (cli_parse_time("for", text, &w->for_ns, &err) != 0)
 			argp_error(state, "%s", err.text);
@@ -733,7 +740,8 @@ static int prepare(const char *argv0, struct words *w, const char *library, char
 
 int cmd_record(int argc, char **argv)
 {
-	struct words w = {.collect = {.trace_path = "trace.db",
+	struct words w = {.collect = {.ring.pools = true,
+				      .trace_path = "trace.db",
 				      .detail = ROWS_EVENTS,
 				      .split = SPLIT_AUTO}};
 	struct err err = {0};

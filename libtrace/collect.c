@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "libtrace/collect.h"
 
+#include "libtrace/pools.h"
 #include "libtrace/raw.h"
 #include "libtrace/sites.h"
 
@@ -21,6 +22,7 @@ struct collect {
 	struct trace *trace;
 	struct attribute *attribute;
 	struct probes *probes;   /* NULL: no functions are watched */
+	struct pools *pools;     /* NULL: not asked for */
 	struct sites *sites;     /* NULL: no stacks */
 	const uint32_t *op_site; /* of the request that comes next */
 	struct raw_pack *raw;    /* NULL: raw events are not kept */
@@ -155,8 +157,21 @@ static void take_thread(void *context, const struct trace_thread *row)
 
 static void take_event(void *context, const struct ring_event *event);
 
-/* Of the ring, after the marks that come before it. */
+static void take_plain_event(void *context, const struct ring_event *event);
+
+/* Of the ring: pools' blocks become allocations like others, before anyone keeps
+ * or looks at them. */
 static void take_ring_event(void *context, const struct ring_event *event)
+{
+	struct collect *c = context;
+	if (c->pools)
+		pools_event(c->pools, event, take_plain_event, c);
+	else
+		take_plain_event(c, event);
+}
+
+/* After the marks that come before it. */
+static void take_plain_event(void *context, const struct ring_event *event)
 {
 	struct collect *c = context;
 	if (c->probes)
@@ -197,6 +212,7 @@ static int put_first_meta(struct collect *c, const struct collect_options *o, st
 	    trace_put_meta(c->trace, "detail", rows_detail_name[o->detail], err) != 0 ||
 	    trace_put_meta(c->trace, "split", rows_split_name[o->split], err) != 0 ||
 	    trace_put_meta(c->trace, "redact", redact_name[o->redact], err) != 0 ||
+	    trace_put_meta(c->trace, "pools", o->ring.pools ? "apr" : "none", err) != 0 ||
 	    trace_put_meta(c->trace, "mode", o->ring.light ? "light" : "exact", err) != 0 ||
 	    trace_put_meta(c->trace, "machine", text, err) != 0 ||
 	    trace_put_meta(c->trace, "lost_requests", lost, err) != 0 ||
@@ -233,9 +249,12 @@ int collect_open(const struct collect_options *o, struct collect **collect, stru
 	c->attribute = attribute_new(o->split, &sink);
 	if (c->attribute)
 		attribute_redact(c->attribute, o->redact);
+	if (ring.pools)
+		c->pools = pools_new();
 	if (o->keep_raw)
 		c->raw = raw_pack_new(o->detail == ROWS_STACKS);
-	if (!c->library_path || !c->attribute || (o->keep_raw && !c->raw))
+	if (!c->library_path || !c->attribute || (o->keep_raw && !c->raw) ||
+	    (ring.pools && !c->pools))
 		err_set(err, "out of memory");
 	else if (rows_reserve(&c->replay) != 0)
 		err_errno(err, "no address space to replay requests in");
@@ -335,6 +354,8 @@ void collect_summary(const struct collect *c, struct collect_summary *s)
 	memset(s, 0, sizeof(*s));
 	attribute_totals(c->attribute, &s->totals);
 	ring_stats(c->ring, &s->ring);
+	if (c->pools && pools_failed(c->pools))
+		s->totals.out_of_memory = true;
 	s->lost_requests = c->lost;
 	s->lost_marks = c->probes ? probes_lost(c->probes) : 0;
 	s->sites = c->sites ? sites_count(c->sites) : 0;
@@ -352,6 +373,7 @@ void collect_close(struct collect *c)
 	raw_pack_free(c->raw);
 	ring_free(c->ring);
 	probes_close(c->probes);
+	pools_free(c->pools);
 	rows_release(&c->replay);
 	free(c->library_path);
 	free(c);

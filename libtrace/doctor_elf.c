@@ -193,8 +193,8 @@ static const struct pool {
 	 "start it with +Mea min"},
 	{"apr-pool", NULL, "libapr-1.", NULL, DOCTOR_NOTE, NULL, NULL, NULL, NULL,
 	 "APR's pools take memory in blocks of 8 KiB and keep them from request to request:"
-	 " apr_palloc in them is not seen",
-	 "read a need as that of blocks, the first requests as the whole"},
+	 " what apr_palloc hands out of them is recorded in their place",
+	 "nothing needs to be done; --pools none records the blocks alone"},
 	{"nginx-pool", "nginx", NULL, "ngx_create_pool", DOCTOR_NOTE, NULL, NULL, NULL, NULL,
 	 "nginx gives every request a pool of its own, whose blocks come from malloc and go"
 	 " back: they are seen whole",

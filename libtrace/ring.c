@@ -292,7 +292,7 @@ static void scan(struct ring *ring, bool reap)
 
 static bool has_ticks(enum event_kind kind)
 {
-	return kind >= EVENT_TIME;
+	return kind >= EVENT_TIME && kind != EVENT_POOL;
 }
 
 static void learn(struct ring *ring, struct stream *stream, const struct ring_event *event)
@@ -428,6 +428,10 @@ static void chunk_run(struct ring *ring, struct source *source, uint64_t until)
 			event.flags %= EVENT_ALIGN;
 			event.size_bytes = words[1] & ((UINT64_C(1) << EVENT_SIZE_BITS) - 1);
 			event.stack = (uint32_t)(words[1] >> EVENT_SIZE_BITS);
+		} else if (kind == EVENT_POOL) {
+			at += 8;
+			event.pool = event.value;
+			continue; /* of the event behind it */
 		} else {
 			if (left < 16 || (kind != EVENT_TIME && left < EVENT_LONG_BYTES))
 				goto corrupt;
@@ -455,6 +459,7 @@ static void chunk_run(struct ring *ring, struct source *source, uint64_t until)
 		at += (uint32_t)bytes;
 		count++;
 		ring->callback(ring->context, &event);
+		event.pool = 0;
 	}
 	goto done;
 corrupt:

@@ -43,6 +43,7 @@ struct ring_options {
 	bool stamped;           /* each event has its own time, of CLOCK_MONOTONIC: slower */
 	bool stacks;            /* ALLOC and REALLOC_END come with a stack */
 	bool pointers;          /* stacks by frame pointers alone, without unwind tables */
+	bool pools;             /* record what pools hand out (POOL_MAKE, POOL_CLEAR) */
 	bool paint;             /* stack_low by painting 64 KiB below a request's start */
 	uint32_t stack_entries; /* room for so many; 0: 1 Mi (16 MiB) */
 	bool no_exec; /* do not follow exec into programs that clean their environment */
@@ -62,7 +63,7 @@ char **ring_environment(const struct ring *ring, char *const environment[],
 
 /* One event, decoded. Strings and payload live until the callback returns. */
 struct ring_event {
-	enum event_kind kind; /* TIME is never handed out */
+	enum event_kind kind; /* TIME and POOL are never handed out */
 	uint8_t flags;
 	uint8_t align_log2; /* ALLOC, REALLOC_END: 0 = malloc's own */
 	bool timed;       /* time_ns is the event's own, not that of the last stamp before it */
@@ -73,6 +74,7 @@ struct ring_event {
 	uint64_t value;      /* as in event.h: address, fd, token... */
 	uint64_t size_bytes; /* ALLOC, REALLOC_END */
 	uint32_t stack;      /* ALLOC, REALLOC_END: ring_stack(), 0 = none */
+	uint64_t pool;       /* ALLOC: the pool that it is a block of, 0 = none */
 	int64_t a;           /* long events, as in event.h */
 	uint64_t b;
 	uint64_t stack_low; /* long events, else 0 */

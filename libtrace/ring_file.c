@@ -44,7 +44,8 @@ static uint32_t flags_of(const struct ring_options *options)
 	       (options->mappings ? REGION_MAPPINGS : 0u) |
 	       (options->stacks ? REGION_STACKS : 0u) |
 	       (options->pointers ? REGION_POINTERS : 0u) |
-	       (options->paint ? REGION_PAINT : 0u) | (options->no_exec ? 0u : REGION_FOLLOW) |
+	       (options->pools ? REGION_POOLS : 0u) | (options->paint ? REGION_PAINT : 0u) |
+	       (options->no_exec ? 0u : REGION_FOLLOW) |
 	       (options->stamped ? REGION_STAMPED : 0u) |
 	       (tsc_trusted() && !options->stamped ? REGION_TSC : 0u);
 }

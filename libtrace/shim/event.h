@@ -12,7 +12,7 @@
  *	sized	head, word					16 bytes
  *	long	head, ticks, stack, a, b, payload...		40 bytes + payload
  *
- * bare:  FREE, REALLOC_BEGIN. sized: ALLOC, REALLOC_END with word =
+ * bare:  FREE, REALLOC_BEGIN, POOL. sized: ALLOC, REALLOC_END with word =
  * align_log2:8 | size:56 (alignment in the top byte, 0 = malloc's own),
  * ALLOC_AT, REALLOC_END_AT, the same with a stack (shim/stack.h): word =
  * stack:26 | size:38 and flags + align_log2 * EVENT_ALIGN, and TIME with word =
@@ -100,15 +100,22 @@ enum event_kind {
 		       * padded to 24 bytes, path */
 	EVENT_LOCK,   /* value a mutex that a condition variable waits with: after the call */
 	EVENT_UNLOCK, /* the same, before it */
+	EVENT_POOL, /* bare; value a pool's address: the ALLOC right behind it, written with it,
+		     * is a block of that pool */
+	EVENT_POOL_MAKE,  /* value the pool, a its parent or 0: after the call */
+	EVENT_POOL_CLEAR, /* value a pool whose blocks, and pools within it, are about to go;
+			   * flag EVENT_DESTROY: the pool as well */
 	EVENT_KINDS,
 };
 
 /* flags */
 enum {
 	EVENT_ZEROED = 1,        /* ALLOC: by calloc */
+	EVENT_POOLED = 2,        /* ALLOC: of a pool that hands it out in blocks */
 	EVENT_ALIGN = 4,         /* ..._AT: times align_log2 */
 	EVENT_REALLOC_FREED = 1, /* REALLOC_END */
 	EVENT_BROADCAST = 1,     /* COND_SIGNAL */
+	EVENT_DESTROY = 1,       /* POOL_CLEAR */
 	EVENT_FILE = 1,          /* WRITE: sendfile or splice, nothing seen of the bytes */
 	EVENT_TLS = 2,           /* READ, WRITE: the plain text of a TLS connection */
 	EVENT_DATAGRAM = 4,      /* READ, WRITE: not a stream socket */
@@ -175,7 +182,7 @@ static inline size_t event_bytes(const uint64_t *words)
 {
 	enum event_kind kind = event_kind(words[0]);
 
-	if (kind == EVENT_FREE || kind == EVENT_REALLOC_BEGIN)
+	if (kind == EVENT_FREE || kind == EVENT_REALLOC_BEGIN || kind == EVENT_POOL)
 		return 8;
 	if (kind >= EVENT_ALLOC && kind <= EVENT_TIME)
 		return 16;

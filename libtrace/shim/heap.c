@@ -16,9 +16,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The stack is that of the hook's caller, so these must be part of the hook. */
-#define PART_OF_HOOK static inline __attribute__((always_inline))
-
 PART_OF_HOOK void put_block(enum event_kind kind, enum event_kind kind_at, unsigned flags,
 			    void *p, size_t bytes, unsigned log2)
 {
@@ -35,12 +32,12 @@ PART_OF_HOOK void put_block(enum event_kind kind, enum event_kind kind_at, unsig
 
 PART_OF_HOOK void wrote(void *p, size_t bytes, unsigned flags)
 {
-	put_block(EVENT_ALLOC, EVENT_ALLOC_AT, flags, p, bytes, 0);
+	put_block(EVENT_ALLOC, EVENT_ALLOC_AT, flags | writer.pooled, p, bytes, 0);
 }
 
 PART_OF_HOOK void wrote_aligned(void *p, size_t align, size_t bytes)
 {
-	put_block(EVENT_ALLOC, EVENT_ALLOC_AT, 0, p, bytes,
+	put_block(EVENT_ALLOC, EVENT_ALLOC_AT, writer.pooled, p, bytes,
 		  align ? (unsigned)__builtin_ctzll(align) : 0);
 }
 

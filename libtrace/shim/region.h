@@ -38,7 +38,7 @@
 #include <stdint.h>
 
 enum {
-	REGION_VERSION = 2,
+	REGION_VERSION = 3,
 	REGION_CHUNK_BYTES = 16384,
 	REGION_CHUNKS_MAX = 16384, /* 256 MiB */
 	REGION_CHUNKS_MIN = 64,
@@ -58,6 +58,7 @@ enum region_flags {
 	REGION_STACKS = 64,    /* ALLOC_AT: with a call stack */
 	REGION_POINTERS = 128, /* stacks by frame pointers alone */
 	REGION_STAMPED = 512,  /* each event has a stamp, of CLOCK_MONOTONIC */
+	REGION_POOLS = 1024,   /* record what pools hand out */
 	REGION_PAINT = 256,    /* stack depth by painting, not by what hooks see */
 };
 

@@ -27,6 +27,9 @@ enum {
 	WALKERS_POOLS = 64,
 };
 
+/* The stack is that of a hook's caller: what takes it must be part of the hook. */
+#define PART_OF_HOOK static inline __attribute__((always_inline))
+
 /* The stack whose innermost frame is the caller of the function with this
  * frame address (__builtin_frame_address(0)); 0: none. */
 uint32_t stack_take(const void *frame_address) HIDDEN;

@@ -42,6 +42,7 @@ struct writer {
 	uint32_t tid;
 	uint32_t fork_token;         /* of the fork that this thread is in */
 	uint8_t started, exit_round; /* THREAD_START written; rounds of the key's destructor */
+	uint8_t pooled;              /* EVENT_POOLED while a pool takes memory for itself */
 	uint8_t in_vfork; /* set by vfork.S: we are the child, in our parent's memory */
 };
 extern __thread struct writer writer HIDDEN __attribute__((tls_model("initial-exec")));

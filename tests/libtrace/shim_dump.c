@@ -10,6 +10,7 @@
  *	-n        never read until the command has ended
  *	-S        stacks		-F  stacks by frame pointers
  *	-T COUNT  room for so many stacks  -P  stack depth by painting
+ *	-A  blocks of pools
  *	-q        only the summary	-x FILE  events to FILE, not stdout
  *	-p LIB    LIB is preloaded behind the shim
  *
@@ -66,6 +67,8 @@ static const char *const kind_name[EVENT_KINDS] = {
 	[EVENT_MODULE] = "module",
 	[EVENT_LOCK] = "lock",
 	[EVENT_UNLOCK] = "unlock",
+	[EVENT_POOL_MAKE] = "pool-make",
+	[EVENT_POOL_CLEAR] = "pool-clear",
 };
 
 static uint64_t counts[EVENT_KINDS];
@@ -138,6 +141,8 @@ static void print(void *context, const struct ring_event *event)
 	if (event->kind == EVENT_ALLOC || event->kind == EVENT_REALLOC_END)
 		fprintf(out, " size=%llu align=%u", (unsigned long long)event->size_bytes,
 			event->align_log2);
+	if (event->pool)
+		fprintf(out, " pool=%llx", (unsigned long long)event->pool);
 	if (event->stack)
 		print_stack(context, event->stack);
 	if (event->timed)
@@ -163,7 +168,7 @@ int main(int argc, char **argv)
 	bool never = false;
 
 	out = stdout;
-	while ((option = getopt(argc, argv, "+b:dw:s:ecmnqx:p:SFPT:")) != -1) {
+	while ((option = getopt(argc, argv, "+b:dw:s:ecmnqx:p:SFPT:A")) != -1) {
 		switch (option) {
 		case 'b': options.bytes = strtoull(optarg, NULL, 0); break;
 		case 'd': options.on_full = RING_DROP; break;
@@ -176,6 +181,7 @@ int main(int argc, char **argv)
 		case 'F': options.stacks = options.pointers = true; break;
 		case 'P': options.paint = true; break;
 		case 'T': options.stack_entries = (uint32_t)strtoul(optarg, NULL, 0); break;
+		case 'A': options.pools = true; break;
 		case 'n': never = true; break;
 		case 'q': out = NULL; break;
 		case 'x': out = fopen(optarg, "we"); break;

@@ -193,7 +193,7 @@ class Shim(unittest.TestCase):
         self.check_blocks(Run("hostile", "fsize"))
 
     def test_a_full_ring_makes_writers_wait_and_nothing_is_lost(self):
-        run = Run("hostile", "blocks", "400000", options=["-b", "1048576", "-s", "300"])
+        run = Run("hostile", "blocks", "400000", options=["-b", "1048576", "-s", "300", "-w", "60000"])
         self.check_blocks(run)
         self.assertGreater(run.summary["waits"], 0)
 
@@ -223,7 +223,8 @@ class Shim(unittest.TestCase):
                                      victim, "blocks", "3000000"], stdout=subprocess.PIPE,
                                     text=True)
         time.sleep(0.1)
-        maps = open(f"/proc/{recorder.pid}/maps").read()
+        with open(f"/proc/{recorder.pid}/maps", encoding="utf-8") as f:
+            maps = f.read()
         folder = os.path.dirname(re.search(r"(/\S+/pail-\w+/ring-\w+)", maps).group(1))
         recorder.kill()
         recorder.wait()
@@ -341,6 +342,35 @@ class Shim(unittest.TestCase):
                  for e in self.told(run, "mark-begin")]
         self.assertEqual(begun, [("42", 7, "GET /x"), ("43", 9, "GET /y")])
         self.assertEqual([field(e, "b") for e in self.told(run, "mark-end")], ["42", "43"])
+
+    def test_pools_are_told_block_by_block_and_what_they_are_made_of_is_marked(self):
+        run = Run("pools", options=["-A"])
+        a, b, c, outer, inner = (p[2:] for p in re.findall(r"0x[0-9a-f]+", run.stdout))
+        told = [e for e in run.events if e[5].startswith("pool-") or "pool=" in " ".join(e)]
+        self.assertEqual(
+            [(e[5], field(e, "value")) for e in told],
+            [("pool-make", outer), ("pool-make", inner), ("alloc", a), ("alloc", b), ("alloc", c),
+             ("pool-clear", outer), ("pool-clear", inner), ("pool-clear", inner),
+             ("alloc", a), ("pool-clear", outer), ("pool-clear", outer)])
+        # what is destroyed is then cleared, by the library itself
+        self.assertEqual([field(e, "flags") for e in told if e[5] == "pool-clear"],
+                         ["0", "1", "0", "1", "0"])
+        self.assertEqual([field(e, "pool") for e in told if e[5] == "alloc"],
+                         [outer, inner, inner, outer])
+        self.assertEqual([field(e, "size") for e in told if e[5] == "alloc"],
+                         ["1001", "1002", "11", "1004"])
+        # two pools and their three pieces, and nothing else
+        marked = [field(e, "size") for e in run.events if e[5] == "alloc" and
+                  int(field(e, "flags")) & 2]
+        self.assertEqual(sorted(map(int, marked))[2:], [8192] * 3)
+        self.assertEqual(sum(field(e, "size") == "1003" and field(e, "flags") == "0"
+                             for e in run.events if e[5] == "alloc"), 1)
+
+    def test_pools_are_left_alone_unless_asked_for(self):
+        run = Run("pools")
+        self.assertEqual(sum(e[5].startswith("pool-") for e in run.events), 0)
+        self.assertEqual(sum(field(e, "size") == "8192" and field(e, "flags") == "0"
+                             for e in run.events if e[5] == "alloc"), 3)
 
     def check_allocator(self, library):
         if not os.path.exists(library):
