@@ -474,8 +474,9 @@ static void write_warnings(struct buf *out, const struct collect_summary *s)
 	if (t->http2_connections > 0)
 		buf_printf(out,
 			   "%" PRId64
-			   " HTTP/2 connections count as one request each: use markers "
-			   "(pail/mark.h)\n",
+			   " HTTP/2 connections count as one request each, whatever went "
+			   "over them: mark their requests (pail/mark.h), or record "
+			   "clients that speak HTTP/1.1\n",
 			   t->http2_connections);
 	if (t->tls_connections > 0)
 		buf_printf(out,

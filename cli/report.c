@@ -254,7 +254,8 @@ static void write_notes(struct report *r, struct buf *out)
 	if (blind > 0)
 		buf_printf(out,
 			   "HTTP/2: %" PRId64
-			   " connections count as one request each (use markers)\n",
+			   " connections count as one request each (mark requests, or record"
+			   " HTTP/1.1)\n",
 			   blind);
 	blind = trace_meta_int(r->trace, "tls_connections", 0);
 	if (blind > 0)

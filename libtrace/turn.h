@@ -30,6 +30,7 @@ enum protocol {
 	PROTOCOL_UNKNOWN,
 	PROTOCOL_HTTP,
 	PROTOCOL_MESSAGE,
+	PROTOCOL_HTTP2, /* seen, not taken apart: its connection is one request */
 	PROTOCOL_TLS,
 	PROTOCOL_NONE
 };

@@ -155,6 +155,25 @@ static void request_arrives(struct attribute *a, struct thread *t, struct connec
 		turn_end_request(a, r, "next-request");
 }
 
+static void answered(struct attribute *a, struct thread *t, struct connection *c);
+
+/* The preface of RFC 9113, 3.4. What came before it was HTTP/1.1 and asked for the
+ * upgrade (RFC 7540, 3.2), which is its answer. */
+static void http2_begins(struct attribute *a, struct thread *t, struct connection *c)
+{
+	struct connection_extra *x = c->extra;
+	struct request *r = turn_request(a, x->newest), *old = turn_request(a, x->current);
+	a->totals.http2_connections++;
+	x->protocol = PROTOCOL_HTTP2;
+	if (r)
+		wire_set_label(r, STR("HTTP/2 connection"));
+	if (!r || !old || old == r)
+		return;
+	old->status = 101;
+	old->state = REQUEST_DONE;
+	answered(a, t, c);
+}
+
 static void http_in(struct attribute *a, struct thread *t, struct connection *c,
 		    const struct http_event *event, int64_t time_ns)
 {
@@ -165,8 +184,8 @@ static void http_in(struct attribute *a, struct thread *t, struct connection *c,
 		r = turn_request(a, c->extra->newest);
 		if (r)
 			set_target(r, event->method, event->target);
-		if (str_equal(event->method, STR("PRI")))
-			a->totals.http2_connections++;
+		if (str_equal(event->method, STR("PRI")) && str_equal(event->target, STR("*")))
+			http2_begins(a, t, c);
 		break;
 	case HTTP_OTHER:
 		/* It began like HTTP and was not: if nothing came before, it is
@@ -189,7 +208,7 @@ static void feed_in(struct attribute *a, struct thread *t, struct connection *c,
 		bytes.bytes += took;
 		bytes.length -= took;
 		http_in(a, t, c, &event, time_ns);
-	} while (event.kind != HTTP_NONE);
+	} while (event.kind != HTTP_NONE && c->extra->protocol == PROTOCOL_HTTP);
 }
 
 /* Protocols that we do not know: the first bytes after the last answer. */

@@ -55,6 +55,49 @@ http {{ access_log off; {paths} types {{ text/plain txt; }}
     no_blind_tls(r)
 
 
+def http2(folder):
+    """nginx, over TLS and by prior knowledge: a connection is one request, and it is said."""
+    program, curl, www = need("nginx"), need("curl"), documents(folder)
+    port, plain = free_port(), free_port()
+    if "HTTP2" not in subprocess.run([curl, "--version"], capture_output=True, text=True,
+                                     check=True).stdout:
+        print("curl is built without HTTP/2")
+        sys.exit(77)
+    certificate(folder)
+    paths = "".join(f"{kind}_temp_path {folder}/{kind};"
+                    for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    with open(f"{folder}/nginx.conf", "w", encoding="ascii") as f:
+        f.write(f"""
+daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/errors;
+events {{ worker_connections 256; }}
+http {{ access_log off; {paths} types {{ text/plain txt; }} root {www};
+ server {{ listen 127.0.0.1:{port} ssl http2; ssl_certificate {folder}/cert.pem;
+  ssl_certificate_key {folder}/key.pem; }}
+ server {{ listen 127.0.0.1:{plain} http2; }} }}""")
+
+    def fetch(count, base, option):
+        done = subprocess.run([curl, "-sk", "-m", "20", option, *[f"{base}/big.txt"] * count,
+                               *["-o", "/dev/null"] * count, "-w",
+                               "%{http_version} %{http_code},"],
+                              capture_output=True, text=True, check=True)
+        assert done.stdout == "2 200," * count, done.stdout
+
+    with Recording(folder, [program, "-c", f"{folder}/nginx.conf"], port) as r:
+        for _ in range(3):
+            fetch(5, f"https://127.0.0.1:{port}", "--http2")
+            fetch(1, f"http://127.0.0.1:{plain}", "--http2-prior-knowledge")
+        send(port, "/a.txt", 16, 4, tls=True)
+    print(r.rows("SELECT route, count(*), min(allocations) FROM request GROUP BY 1"))
+    assert routes(r) == {"HTTP/2 connection": 6, "GET /a.txt": 16}, routes(r)
+    assert r.rows("SELECT value FROM meta WHERE key = 'http2_connections'") == [("6",)]
+    assert "6 HTTP/2 connections count as one request each" in r.text(), r.text()
+    told = subprocess.run([servers.PAIL, "report", r.trace], capture_output=True, text=True,
+                          check=True).stdout
+    assert "HTTP/2: 6 connections count as one request each" in told, told
+    check_all(r, 6 + 16)
+    no_blind_tls(r)
+
+
 def gnutls(folder):
     """gnutls-serv: GnuTLS, one connection per request."""
     program, port = need("gnutls-serv"), free_port()
@@ -406,7 +449,7 @@ def main():
     folder = tempfile.mkdtemp(prefix=f"pail-{name}-")
     os.chmod(folder, 0o755)
     try:
-        {"nginx_tls": nginx_tls, "gnutls": gnutls, "event": event, "prefork": prefork,
+        {"nginx_tls": nginx_tls, "http2": http2, "gnutls": gnutls, "event": event, "prefork": prefork,
          "pipelined": pipelined, "memcached": memcached, "php": php, "haproxy": haproxy,
          "aiohttp": aiohttp, "node": node}[name](folder)
     finally:

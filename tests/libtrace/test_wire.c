@@ -214,6 +214,47 @@ static void test_wire__connections_can_be_the_requests(void **state)
 	assert_string_equal(script_rows[0].route, "connection");
 }
 
+/* Frames are not requests: one that begins like a head, too. */
+static void test_wire__an_http2_connection_is_one_request(void **state)
+{
+	(void)state;
+	script_on(1, 1);
+	script_accept(10);
+	script_io(EVENT_READ, 10, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0, 0);
+	script_alloc(1000);
+	script_io(EVENT_READ, 10, "GET /1 HTTP/1.1\r\n\r\n", 0, 0);
+	script_alloc(1000);
+	script_answer(10);
+	script_alloc(1000);
+	script_close(10);
+	script_finish();
+	assert_int_equal(script_row_count, 1);
+	assert_int_equal(script_rows[0].bytes, 3000);
+	assert_string_equal(script_rows[0].route, "HTTP/2 connection");
+	assert_string_equal(script_rows[0].ended_by, "close");
+	struct attribute_totals totals;
+	attribute_totals(script_attribute, &totals);
+	assert_int_equal(totals.http2_connections, 1);
+}
+
+static void test_wire__an_upgrade_to_http2_answers_who_asked_for_it(void **state)
+{
+	(void)state;
+	script_on(1, 1);
+	script_accept(10);
+	script_get(10, 1);
+	script_alloc(1000);
+	script_io(EVENT_WRITE, 10, "HTTP/1.1 101 Switching Protocols\r\n\r\n", 0, 0);
+	script_io(EVENT_READ, 10, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0, 0);
+	script_alloc(2000);
+	script_close(10);
+	script_finish();
+	assert_int_equal(script_row_count, 2);
+	script_expect("GET /1", 1000, TRACE_EXACT);
+	assert_int_equal(script_row("GET /1")->status, 101);
+	script_expect("HTTP/2 connection", 2000, TRACE_EXACT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -227,6 +268,8 @@ int main(void)
 		SCRIPT_TEST(test_wire__redis_like_messages_are_requests),
 		SCRIPT_TEST(test_wire__an_unknown_socket_that_reads_a_request_is_adopted),
 		SCRIPT_TEST(test_wire__connections_can_be_the_requests),
+		SCRIPT_TEST(test_wire__an_http2_connection_is_one_request),
+		SCRIPT_TEST(test_wire__an_upgrade_to_http2_answers_who_asked_for_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
