@@ -170,10 +170,12 @@ IndexOptions FancyIndexing
         both(port, "/big.txt", 96, headers={"Accept-Encoding": "gzip"})
         both(tls, "/tls/big.txt", 96, headers={"Accept-Encoding": "gzip"}, tls=True)
     # What lists a folder is in pools: 48 blocks of a file, of 35 KB from malloc. The
-    # target of the second has one byte more, in some blocks of each request.
-    count, listed = check(r, "/many/", 96, least=4000, slack=0.001)
+    # target of the second has one byte more, in some blocks of each request. Whether a
+    # request has to wait for its head, and a block for that, is by chance: the middle one of
+    # 130 may have one less.
+    count, listed = check(r, "/many/", 96, least=4000, slack=0.002, count_slack=0.05)
     assert count < 10000 and 500000 < listed < 1500000, (count, listed)
-    _, zipped = check(r, "/big.txt", 96, least=100, slack=0.001)
+    _, zipped = check(r, "/big.txt", 96, least=100, slack=0.005, count_slack=0.05)
     assert zipped > 300000, zipped
     # In event a thread takes a connection and allocates OpenSSL's read buffer for it
     # before it reads, and the request's own pool: they go with the one it had before.
