@@ -161,7 +161,7 @@ static int view_make(const struct traffic_ask *ask, struct traffic *t, struct er
 
 int traffic_open(const struct traffic_ask *ask, struct traffic *traffic, struct err *err)
 {
-	*traffic = (struct traffic){0};
+	*traffic = (struct traffic){.headroom_bytes = ask->headroom_bytes};
 	if (trace_open(ask->path, &traffic->trace, err) < 0)
 		return -1;
 	if (trace_columns_load(traffic->trace, ask->policy, &traffic->columns, err) < 0 ||

@@ -35,10 +35,11 @@ int traffic_overlay_add(struct traffic_ask *ask, enum overlay_kind kind, const c
 struct traffic {
 	struct trace *trace;
 	struct trace_columns columns; /* as recorded, with headroom */
-	struct sim_trace recorded;    /* a view of them */
-	struct sim_columns overlaid;  /* when there are overlays */
-	struct sim_columns scaled;    /* when load is not 1 */
-	struct sim_trace view;        /* what to simulate */
+	uint64_t headroom_bytes;
+	struct sim_trace recorded;   /* a view of them */
+	struct sim_columns overlaid; /* when there are overlays */
+	struct sim_columns scaled;   /* when load is not 1 */
+	struct sim_trace view;       /* what to simulate */
 };
 
 int traffic_open(const struct traffic_ask *ask, struct traffic *traffic, struct err *err);

@@ -313,6 +313,59 @@ class Commands(unittest.TestCase):
                       ["--align", "64", "--stream", "--size", "4K", "--count", "1"]):
             self.assertIn("--align", self.run_pail("simulate", "t.db", *words, code=2).stderr)
 
+    def plan_of(self, rows, *words, head="arrival_ns,service_ns,need_bytes,route", code=0):
+        """The plan for a CSV's requests, as JSON."""
+        with open(self.path("rows.csv"), "w", encoding="ascii") as file:
+            file.write(head + "\n" + "".join(",".join(map(str, row)) + "\n" for row in rows))
+        self.run_pail("import", "--format", "csv", "-o", "rows.db", "rows.csv")
+        return json.loads(self.run_pail("plan", "rows.db", "--json", "--target", "0.5", *words, code=code).stdout)
+
+    def assert_warns(self, plan, *what):
+        for words in what:
+            self.assertTrue(any(words in warning for warning in plan["warnings"]), (words, plan["warnings"]))
+
+    def test_recordings_that_mislead_are_warned_of(self):
+        calm = [(i * 1000000 + i * i * 7919 % 900000, 300000 + i * 104729 % 500000, 5000 + i % 100, "GET /a") for i in range(400)]
+        for warning in self.plan_of(calm)["warnings"]:
+            self.assertNotRegex(warning, "^(closed loop|saturated|not steady|first requests)")
+        loop = [(i * 1000000, 999000, 5000, "GET /a") for i in range(400)]
+        self.assert_warns(self.plan_of(loop), "closed loop: 100 % of arrivals come right after a departure")
+        full = [(i * 1000000, 4999000, 5000, "GET /a") for i in range(400)]
+        self.assert_warns(self.plan_of(full), "saturated: ")
+        swelling = [(at * (2 if i < 200 else 1) - (400000000 if i >= 200 else 0) + (800000000 if i >= 200 else 0),
+                     service * (1 if i < 200 else 9), need, route) for i, (at, service, need, route) in enumerate(calm)]
+        self.assert_warns(self.plan_of(sorted(swelling)), "not steady: ")
+        first = [(*calm[0][:2], 90000, "GET /a"), *calm[1:]]
+        self.assert_warns(self.plan_of(first), "first requests: 1 route needed more the first time than ever after (GET /a")
+
+    def test_what_a_recorder_was_unsure_of_is_warned_of(self):
+        rows = [(i * 1000000, 300000, 5000, "GET /a", 6000, int(i < 3), int(i < 2), "ambiguous" if i < 7 else "exact")
+                for i in range(50)]
+        plan = self.plan_of(rows, head="arrival_ns,service_ns,need_bytes,route,need_bump_bytes,escapes,incomplete,confidence")
+        self.assert_warns(plan, "3 of 50 requests allocated memory that outlives them", "2 of 50 requests lost events",
+                          "7 of 50 requests could not be told apart")
+
+    def test_a_tail_is_told_or_refused(self):
+        few = [(i * 1000000, 300000, 5000 + i * 37 % 4000, "GET /a") for i in range(599)]
+        refused = "needs beyond the trace can't be estimated: GET /a has 599 requests, and 600 are needed"
+        self.assertTrue(any(refused in why for why in self.plan_of(few)["why"]))
+        more = [*few, (600000000, 300000, 9100, "GET /a")]
+        self.assertTrue(any("a tail fitted to the largest 5 % of GET /a" in why and "extrapolated" in why
+                            for why in self.plan_of(more, "--target", "0.02")["why"]))
+
+    def test_a_plan_tells_waste_and_fragmentation(self):
+        rows = [(i * 1000000, 300000, 8000 if i % 2 else 4000, "GET /a", 6000 if i % 2 else 4000) for i in range(100)]
+        plan = self.plan_of(rows, "--headroom", "192", "--target", "0.1",
+                            head="arrival_ns,service_ns,need_bytes,route,live_peak_bytes")
+        chosen, = plan["chosen"]["classes"]
+        self.assertEqual(chosen["size"], 8192)
+        self.assertAlmostEqual(chosen["used"], (8192 + 4192) / 2 / 8192)
+        self.assertEqual(chosen["waste_bytes"], 2000)
+        self.assertAlmostEqual(chosen["fragmentation"], 0.25)
+        self.assertTrue(any("5.86 KiB were in use at one time; the rest, 25 %" in why for why in plan["why"]), plan["why"])
+        told = self.plan_of([row[:4] for row in rows], "--target", "0.1")
+        self.assertIsNone(told["chosen"]["classes"][0]["fragmentation"])
+
     def test_parts_of_different_questions_are_not_joined(self):
         ask = ["simulate", "t.db", "--size", "64K", "--count", "10,20"]
         for name, more in (("plain", []), ("slow", ["--inflate", "service=2"]), ("room", ["--headroom", "1K"])):
