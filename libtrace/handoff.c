@@ -92,12 +92,16 @@ void handoff_signal(struct attribute *a, struct thread *t, const struct ring_eve
 
 void handoff_wait(struct attribute *a, struct thread *t, const struct ring_event *e)
 {
-	(void)a;
 	if (e->payload.length < 8)
 		return;
 	t->cond = e->value;
 	memcpy(&t->mutex, e->payload.bytes, 8);
 	t->locked = true;
+	/* It waits because it holds the mutex and found nothing: what is left here was
+	 * taken unseen, by a thread that had not waited yet. */
+	struct handoff *h = find_handoff(a, t->process, t->cond);
+	if (h)
+		h->count = 0;
 }
 
 void handoff_lock(struct attribute *a, struct thread *t, const struct ring_event *e)

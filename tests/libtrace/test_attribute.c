@@ -278,6 +278,47 @@ static void test_attribute__a_thread_tidies_up_after_its_answer(void **state)
 	assert_int_equal(script_row_count, 3);
 }
 
+static void wait_for(enum event_kind kind, uint64_t cond, uint64_t mutex)
+{
+	script_emit((struct ring_event){.kind = kind,
+					.flags = WAIT_COND,
+					.value = cond,
+					.a = kind == EVENT_WAIT_BEGIN ? -1 : 0,
+					.payload = {(const char *)&mutex, sizeof(mutex)}});
+}
+
+/* What a thread takes that has not waited yet does not show. Who waits after that
+ * found nothing, so the next that is put is the next that is taken. */
+static void test_attribute__a_queue_is_empty_when_a_thread_waits(void **state)
+{
+	enum { COND = 0x1000, MUTEX = 0x2000 };
+	(void)state;
+	script_on(1, 1);
+	script_accept(10);
+	script_accept(11);
+	for (int k = 1; k <= 2; k++) {
+		script_on(1, 1);
+		script_epoll(-1, 1, 9 + k);
+		script_get(9 + k, k);
+		script_emit((struct ring_event){.kind = EVENT_COND_SIGNAL, .value = COND});
+		script_epoll(-1, 0, 0);
+		script_on(1, 2);
+		if (k == 1)
+			wait_for(EVENT_WAIT_BEGIN, COND, MUTEX);
+	}
+	wait_for(EVENT_WAIT_END, COND, MUTEX);
+	script_emit((struct ring_event){.kind = EVENT_UNLOCK, .value = MUTEX});
+	script_alloc(2000);
+	wait_for(EVENT_WAIT_BEGIN, COND, MUTEX);
+	script_on(1, 1);
+	script_answer(10);
+	script_answer(11);
+	script_epoll(-1, 0, 0);
+	script_finish();
+	script_expect("GET /2", 2000, TRACE_INFERRED);
+	assert_int_equal(script_row("GET /1")->bytes, 0);
+}
+
 static void test_attribute__a_turn_by_name_needs_no_io(void **state)
 {
 	(void)state;
@@ -420,6 +461,7 @@ int main(void)
 		SCRIPT_TEST(test_attribute__a_worker_takes_over_by_a_pointer),
 		SCRIPT_TEST(test_attribute__to_pass_a_connection_on_is_no_request_s_work),
 		SCRIPT_TEST(test_attribute__a_thread_tidies_up_after_its_answer),
+		SCRIPT_TEST(test_attribute__a_queue_is_empty_when_a_thread_waits),
 		SCRIPT_TEST(test_attribute__a_turn_by_name_needs_no_io),
 		SCRIPT_TEST(test_attribute__waiting_for_a_database_ends_nothing),
 		SCRIPT_TEST(test_attribute__alone_in_flight_owns_what_nobody_does),

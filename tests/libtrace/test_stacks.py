@@ -18,6 +18,10 @@ import time
 import unittest
 import warnings
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from ports import free_port  # noqa: E402  pylint: disable=wrong-import-position
+
 DUMP, LIBRARY, VICTIMS, PAIL = (os.path.abspath(a) for a in sys.argv[1:5])
 
 
@@ -117,12 +121,6 @@ class Bounds(unittest.TestCase):
             _, _, callers = run.expected[size][0]
             ours = len(callers) - 3  # main's callers in libc have none
             self.assertEqual(stack[1:1 + ours], callers[:ours])
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Recorded(unittest.TestCase):

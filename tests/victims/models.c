@@ -52,7 +52,7 @@ static struct queue work = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER,
 static struct queue done = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL,
 			    &done.first};
 static const char *model;
-static int wake;
+static int wake, idle; /* workers that wait, and have been seen to */
 
 static bool is(const char *name)
 {
@@ -73,8 +73,11 @@ static void push(struct queue *q, struct job *job)
 static struct job *pop(struct queue *q, bool wait)
 {
 	pthread_mutex_lock(&q->mutex);
-	while (wait && !q->first)
+	while (wait && !q->first) {
+		idle++;
 		pthread_cond_wait(&q->filled, &q->mutex);
+		idle--;
+	}
 	struct job *job = q->first;
 	if (job && !(q->first = job->next))
 		q->last = &q->first;
@@ -151,6 +154,21 @@ static void *worker(void *unused)
 		(void)!write(wake, &one, sizeof(one));
 	}
 	return NULL;
+}
+
+/* What takes work from a queue is known when it has waited there. */
+static void start_workers(void)
+{
+	pthread_t thread;
+	int waiting = 0;
+	for (int i = 0; i < WORKERS; i++)
+		pthread_create(&thread, NULL, worker, NULL);
+	while (waiting < WORKERS) {
+		usleep(1000);
+		pthread_mutex_lock(&work.mutex);
+		waiting = idle;
+		pthread_mutex_unlock(&work.mutex);
+	}
 }
 
 static void *serve_one(void *fd)
@@ -251,14 +269,13 @@ int main(int argc, char **argv)
 				 .sin_port = htons((uint16_t)atoi(argv[2])),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(listener, (struct sockaddr *)&at, sizeof(at)) != 0 ||
-	    listen(listener, 64) != 0)
-		return 1;
 	signal(SIGCHLD, SIG_IGN);
 	wake = eventfd(0, 0);
 	if (is("writes") || is("frees") || is("silent"))
-		for (int i = 0; i < WORKERS; i++)
-			pthread_create(&thread, NULL, worker, NULL);
+		start_workers();
+	if (bind(listener, (struct sockaddr *)&at, sizeof(at)) != 0 ||
+	    listen(listener, 64) != 0)
+		return 1;
 	if (is("thread") || is("fork")) {
 		for (;;) {
 			int fd = accept(listener, NULL, NULL);

@@ -16,9 +16,12 @@ import threading
 import time
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "core"))
+sys.dont_write_bytecode = True
+for place in (("..", "core"), ("..", "..")):
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), *place))
 
 from harness import BUILD, Server  # noqa: E402
+from ports import free_port  # noqa: E402
 
 APP = f"{BUILD}/tests/server/aio/clients.so"
 CLIENTS = os.environ.get("PAIL_CLIENTS", "").split(",")
@@ -36,12 +39,6 @@ size = 128K
 size = 1M
 count = 16
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def answers(port):
