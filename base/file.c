@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/file.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,6 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The folder of path, opened, and where its last component starts. */
@@ -55,6 +58,67 @@ static int create_neighbour(int folder, const char *base, char *name, size_t nam
 	return -1;
 }
 
+/* -- what killed writers left -------------------------------------------------------- */
+
+enum { LEFT_AFTER_S = 60, NEIGHBOUR_LETTERS = 16 };
+
+static bool is_neighbour(const char *name, const char *base, size_t letters)
+{
+	char stem[NAME_MAX + 1];
+	int length = snprintf(stem, sizeof(stem), ".%.200s.", base);
+	if (strncmp(name, stem, (size_t)length) != 0 || strlen(name + length) != letters)
+		return false;
+	for (const char *c = name + length; *c; c++)
+		if (!isalnum((unsigned char)*c))
+			return false;
+	return true;
+}
+
+/* Nobody writes it any more; SQLite locks what it writes. */
+static bool is_left(int folder, const char *name)
+{
+	struct stat st;
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode) ||
+	    st.st_uid != geteuid() || time(NULL) - st.st_mtime < LEFT_AFTER_S)
+		return false;
+	int fd = openat(folder, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return false;
+	bool left = fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
+	close(fd);
+	return left;
+}
+
+static void sweep(int folder, const char *base, size_t letters)
+{
+	int again = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = again >= 0 ? fdopendir(again) : NULL;
+	if (!list) {
+		if (again >= 0)
+			close(again);
+		return;
+	}
+	for (struct dirent *entry; (entry = readdir(list));)
+		if (is_neighbour(entry->d_name, base, letters) &&
+		    is_left(folder, entry->d_name))
+			unlinkat(folder, entry->d_name, 0);
+	closedir(list);
+}
+
+void file_sweep(const char *path, size_t letters)
+{
+	const char *base;
+	struct err ignored;
+	int folder = open_folder(path, &base, &ignored);
+	if (folder < 0)
+		return;
+	sweep(folder, base, letters);
+	close(folder);
+}
+
+/* -- writing ------------------------------------------------------------------------- */
+
 static bool write_all(int fd, const char *bytes, size_t length)
 {
 	while (length > 0) {
@@ -85,6 +149,7 @@ int file_write_atomic(const char *path, const void *bytes, size_t length, unsign
 		close(folder);
 		return -1;
 	}
+	sweep(folder, base, NEIGHBOUR_LETTERS);
 	char name[NAME_MAX + 1];
 	int fd = create_neighbour(folder, base, name, sizeof(name), (mode_t)mode);
 	if (fd < 0) {

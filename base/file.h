@@ -17,4 +17,9 @@ int file_write_atomic(const char *path, const void *bytes, size_t length, unsign
 int file_read_all(const char *path, size_t limit, char **bytes, size_t *length,
 		  struct err *err);
 
+/* Removes what writers of `path` left beside it when they were killed: regular files
+ * of ours named ".NAME." and `letters` letters and digits, untouched for a minute and
+ * not locked. Fails silently: it is done in passing, by the next writer. */
+void file_sweep(const char *path, size_t letters);
+
 #endif

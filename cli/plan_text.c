@@ -297,6 +297,7 @@ static void lines(struct buf *text, const char *sentence)
 		buf_append_str(text, "\n");
 	if (wrapped.length)
 		buf_append(text, wrapped.bytes, wrapped.length - 1);
+	text->failed |= wrapped.failed;
 	buf_release(&wrapped);
 }
 
@@ -363,8 +364,11 @@ void plan_text_config(const struct plan_text *t, struct buf *out)
 		lines(&head, s->text[i]);
 	reasons_make(t, reasons, &s[1]);
 	conf_write(out, t->plan, buf_text(&head), reasons->reason, reasons->count);
-	for (size_t i = 0; i < reasons->count; i++)
+	out->failed |= head.failed || s[0].failed || s[1].failed;
+	for (size_t i = 0; i < reasons->count; i++) {
+		out->failed |= reasons->text[i].failed;
 		buf_release(&reasons->text[i]);
+	}
 done:
 	buf_release(&head);
 	free(reasons);

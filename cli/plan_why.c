@@ -429,8 +429,10 @@ static void warn_traffic(const struct plan_text *t, struct sentences *s)
 {
 	struct diagnosis d;
 	struct err err;
-	if (diagnose(&t->traffic->recorded, &d, &err) < 0)
+	if (diagnose(&t->traffic->recorded, &d, &err) < 0) {
+		s->failed = true;
 		return;
+	}
 	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX];
 	if (d.closed_loop)
 		say(s,

@@ -15,6 +15,7 @@ enum { SENTENCES_MAX = 128, SENTENCE_MAX = 640 };
 struct sentences {
 	char text[SENTENCES_MAX][SENTENCE_MAX];
 	size_t count; /* what is said beyond the most is lost */
+	bool failed;  /* there was no memory to find out what to say */
 };
 
 /* Each appends. Of one class: */

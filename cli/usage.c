@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,5 +45,9 @@ int cli_argp_parse(const struct argp *argp, int argc, char **argv, unsigned flag
 		stderr = complaint.memory;
 	error_t error = argp_parse(argp, argc, argv, flags, NULL, input);
 	pass_on();
+	if (error == ENOMEM) { /* of argp's own; whatever else is wrong does not return */
+		fprintf(stderr, "%s: out of memory\n", argv[0]);
+		exit(EXIT_INPUT);
+	}
 	return error;
 }

@@ -246,10 +246,11 @@ int store_routes(struct trace *t, char ***route, size_t *routes, struct err *err
 		return -1;
 	if (count < 0 || count > ROUTES_MAX)
 		return bad_routes(t, err);
-	*routes = (size_t)count;
+	*routes = 0;
 	*route = calloc((size_t)count + 1, sizeof(**route));
 	if (!*route)
 		return err_set(err, "out of memory reading \"%s\"", t->path);
+	*routes = (size_t)count;
 	sqlite3_stmt *s = NULL;
 	int rc = sqlite3_prepare_v2(t->db, "SELECT id, name FROM route", -1, &s, NULL);
 	if (rc == SQLITE_OK)
@@ -259,9 +260,15 @@ int store_routes(struct trace *t, char ***route, size_t *routes, struct err *err
 			if (id < 1 || id > count)
 				break;
 			free((*route)[id - 1]);
-			(*route)[id - 1] = strndup(name.bytes, name.length);
+			(*route)[id - 1] = name.bytes ? strndup(name.bytes, name.length) : NULL;
+			if (!(*route)[id - 1]) {
+				rc = SQLITE_NOMEM;
+				break;
+			}
 		}
 	sqlite3_finalize(s);
+	if (rc == SQLITE_NOMEM)
+		return err_set(err, "out of memory reading \"%s\"", t->path);
 	if (rc == SQLITE_ROW)
 		return bad_routes(t, err);
 	if (rc != SQLITE_DONE)

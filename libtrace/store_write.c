@@ -2,6 +2,7 @@
 #include "libtrace/store.h"
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "libtrace/pack.h"
 #include "libtrace/schema.h"
 
@@ -426,6 +427,7 @@ static char *make_temporary(const char *path, struct err *err)
 	buf_printf(&name, "%.*s.%s.XXXXXX", folder, path, path + folder);
 	char *result = name.failed ? NULL : strdup(buf_text(&name));
 	buf_release(&name);
+	file_sweep(path, sizeof("XXXXXX") - 1);
 	int fd = result ? mkstemp(result) : -1;
 	if (fd < 0) {
 		err_errno(err, "cannot create \"%s\"", path);
@@ -568,6 +570,22 @@ static void sync_file(const char *path)
 	close(fd);
 }
 
+/* Leaving TRUNCATE removes the empty journal. What stands in the way for a
+ * moment (a lock, a failed read) leaves the mode as it was, and is no error. */
+static void remove_journal(struct trace *t)
+{
+	for (int attempt = 0; attempt < 2; attempt++) {
+		sqlite3_stmt *s = NULL;
+		bool gone = sqlite3_prepare_v2(t->db, "PRAGMA journal_mode=DELETE", -1, &s,
+					       NULL) == SQLITE_OK &&
+			    sqlite3_step(s) == SQLITE_ROW &&
+			    strcmp((const char *)sqlite3_column_text(s, 0), "delete") == 0;
+		sqlite3_finalize(s);
+		if (gone)
+			return;
+	}
+}
+
 void store_writer_release(struct trace *t)
 {
 	if (!t->writer)
@@ -575,9 +593,8 @@ void store_writer_release(struct trace *t)
 	finalize_all(t);
 	if (t->db && !sqlite3_get_autocommit(t->db))
 		sqlite3_exec(t->db, "ROLLBACK", NULL, NULL, NULL);
-	/* Leaving TRUNCATE removes the empty journal. */
 	if (t->db)
-		sqlite3_exec(t->db, "PRAGMA journal_mode=DELETE", NULL, NULL, NULL);
+		remove_journal(t);
 	sqlite3_close(t->db);
 	t->db = NULL;
 	if (t->temporary)

@@ -280,6 +280,7 @@ void segment_release(struct segment *segment)
 	slots_release(&segment->slots);
 	free(segment->cell);
 	free(segment->guess);
+	segment->cell = segment->guess = NULL;
 }
 
 int segment_init(const struct pass *pass, struct segment *segment, size_t begin, size_t end)

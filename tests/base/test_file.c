@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -11,6 +12,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -96,6 +99,60 @@ static void test_file__a_name_without_a_folder_is_here(void **state)
 	assert_holds(in_folder("plain"), "x");
 }
 
+/* A file in the folder, last touched so many seconds ago. */
+static void leave(const char *name, int ago_s)
+{
+	FILE *file = fopen(in_folder(name), "w");
+	assert_non_null(file);
+	fclose(file);
+	struct timespec when[2] = {{.tv_sec = time(NULL) - ago_s},
+				   {.tv_sec = time(NULL) - ago_s}};
+	assert_int_equal(utimensat(AT_FDCWD, in_folder(name), when, 0), 0);
+}
+
+static void test_file__what_killed_writers_left_goes_with_the_next(void **state)
+{
+	(void)state;
+	struct err err;
+	leave(".a.conf.0123456789abcdef", 100);
+	leave(".a.conf.0123456789abcde0", 2);  /* somebody may be at it */
+	leave(".a.conf.0123456789abcde", 100); /* not of our making */
+	leave(".a.conf.0123456789abcd-f", 100);
+	leave(".b.conf.0123456789abcdef", 100);
+	assert_int_equal(file_write_atomic(in_folder("a.conf"), "x", 1, 0600, &err), 0);
+	assert_int_equal(access(in_folder(".a.conf.0123456789abcdef"), F_OK), -1);
+	assert_int_equal(empty_folder(), 5);
+}
+
+static void test_file__what_another_process_locks_is_not_taken_away(void **state)
+{
+	(void)state;
+	int ready[2], end[2];
+	char byte = 0;
+	leave(".t.db.abcDEF", 100);
+	assert_int_equal(pipe(ready) | pipe(end), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+		int fd = open(in_folder(".t.db.abcDEF"), O_RDWR);
+		close(end[1]);
+		(void)!write(ready[1], fcntl(fd, F_SETLK, &lock) == 0 ? "y" : "n", 1);
+		(void)!read(end[0], &byte, 1);
+		_exit(0);
+	}
+	close(end[0]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_int_equal(byte, 'y');
+	file_sweep(in_folder("t.db"), 6);
+	assert_int_equal(access(in_folder(".t.db.abcDEF"), F_OK), 0);
+	close(end[1]);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	file_sweep(in_folder("t.db"), 6);
+	assert_int_equal(empty_folder(), 0);
+	close(ready[0]);
+	close(ready[1]);
+}
+
 static void test_file__a_failure_leaves_the_old_and_nothing_new(void **state)
 {
 	(void)state;
@@ -168,6 +225,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_file__is_replaced_as_a_whole),
 		TEST(test_file__a_name_without_a_folder_is_here),
+		TEST(test_file__what_killed_writers_left_goes_with_the_next),
+		TEST(test_file__what_another_process_locks_is_not_taken_away),
 		TEST(test_file__a_failure_leaves_the_old_and_nothing_new),
 		TEST(test_file__only_regular_files_are_replaced),
 		TEST(test_file__the_longest_name_still_has_a_neighbour),
