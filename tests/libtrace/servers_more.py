@@ -260,6 +260,39 @@ def pipelined(folder):
     check_all(r, sum(count.values()))
 
 
+def split(folder):
+    """redis's connections as requests; and HTTP where it is not asked for."""
+    program, port, www = need("redis-server"), free_port(), documents(folder)
+    put = resp(b"SET", b"k", b"value")
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+    with Recording(folder, command, port, options=["--split=connection"]) as r:
+        at_once(port, [put], 50, 5, 1)
+        at_once(port, [put, put], 10, 10, 16)
+    # and the one that looked whether it was there
+    rows = r.rows("SELECT bytes_in, bytes_out, allocations, confidence, ended_by FROM request"
+                  " WHERE route = 'connection' ORDER BY bytes_in")
+    print(len(rows), rows[0], rows[1], rows[-1])
+    assert [row[:2] for row in rows] == [(0, 0)] + [(20 * len(put), 20 * 5)] * 16 + \
+        [(50 * len(put), 50 * 5)], [row[:2] for row in rows]
+    assert all(row[3:] == ("exact", "close") for row in rows), rows
+    middle_20 = sorted(row[2] for row in rows[1:17])[8]  # of 20 commands; the last: of 50
+    assert 2 * middle_20 < rows[-1][2] < 3 * middle_20, rows
+    check_all(r, 18)
+    os.unlink(r.trace)
+    with open(f"{folder}/lighttpd.conf", "w", encoding="ascii") as f:
+        f.write(f'server.port = {port}\nserver.bind = "127.0.0.1"\n'
+                f'server.document-root = "{www}"\nmimetype.assign = (".txt" => "text/plain")\n')
+    with Recording(folder, [need("lighttpd"), "-D", "-f", f"{folder}/lighttpd.conf"], port,
+                   options=["--split=message"]) as r:
+        both(port, "/a.txt")
+    # what is read after an answer, whatever it says
+    rows = r.rows("SELECT route, target, count(*), min(bytes_in), max(status) FROM request"
+                  " GROUP BY 1, 2")
+    print(rows)
+    assert [row[:3] for row in rows] == [("message", "", 320)] and rows[0][3] > 40, rows
+    check_all(r, 320)
+
+
 def memcached(folder):
     program, port = need("memcached"), free_port()
     user = ["-u", "root"] if os.getuid() == 0 else []
@@ -391,7 +424,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 """
 
 AIOHTTP = """
-import asyncio, sys
+import asyncio, ssl, sys
 from aiohttp import web
 async def small(request): return web.Response(text="ok")
 async def many(request):
@@ -401,26 +434,39 @@ async def many(request):
     return web.json_response(rows)
 app = web.Application()
 app.add_routes([web.get("/small", small), web.get("/list", many)])
-web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None)
+context = None
+if len(sys.argv) > 2:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain("cert.pem", "key.pem")
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None,
+            ssl_context=context)
 """
 
 
-def aiohttp(folder):
+def aiohttp(folder, tls=False):
     program, port = servers.python_with("aiohttp"), free_port()
+    if tls:
+        certificate(folder)
     with open(f"{folder}/app.py", "w", encoding="ascii") as f:
         f.write(AIOHTTP)
-    with Recording(folder, [program, "app.py", str(port)], port,
+    with Recording(folder, [program, "app.py", str(port), *(["tls"] if tls else [])], port,
                    env={"PYTHONMALLOC": "malloc", "PYTHONPATH": f"{ADAPTERS}/python"}) as r:
         for _ in range(2):
-            send(port, "/small", 32, 1)
-            send(port, "/list", 32, 1)
-        both(port, "/small")
-        both(port, "/list", 64)
+            send(port, "/small", 32, 1, tls=tls)
+            send(port, "/list", 32, 1, tls=tls)
+        both(port, "/small", tls=tls)
+        both(port, "/list", 64, tls=tls)
     # The interpreter's free lists are shared, so what one request finds in them
     # another need not allocate.
     check(r, "/small", least=100, slack=0.1)
     check(r, "/list", 64, least=500, slack=0.1)
     check_all(r, 128 + 320 + 128)
+    no_blind_tls(r)
+
+
+def aiohttp_tls(folder):
+    """TLS through memory: which socket a session is on is not asked, but seen."""
+    aiohttp(folder, True)
 
 
 NODE = """
@@ -452,8 +498,8 @@ def main():
     os.chmod(folder, 0o755)
     try:
         {"nginx_tls": nginx_tls, "http2": http2, "gnutls": gnutls, "event": event, "prefork": prefork,
-         "pipelined": pipelined, "memcached": memcached, "php": php, "haproxy": haproxy,
-         "aiohttp": aiohttp, "node": node}[name](folder)
+         "pipelined": pipelined, "split": split, "memcached": memcached, "php": php, "haproxy": haproxy,
+         "aiohttp": aiohttp, "aiohttp_tls": aiohttp_tls, "node": node}[name](folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
