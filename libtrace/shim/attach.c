@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "libtrace/shim/attach.h"
 
+#include "libtrace/shim/memory.h"
 #include "libtrace/shim/real.h"
 #include "libtrace/shim/stack.h"
 
@@ -145,6 +146,7 @@ static bool attach(void)
 	if (!region)
 		return false;
 	remember_environment(path);
+	memory_attach();
 	uint32_t mode = region->flags;
 	if (mode & REGION_STACKS && !stack_attach(path))
 		mode &= ~(uint32_t)REGION_STACKS;

@@ -57,11 +57,34 @@ static bool on_stack(uintptr_t at, size_t bytes)
 	return at >= known.low && at < known.top && bytes <= known.top - at;
 }
 
+/* The program's break, as libc keeps it; where it does not, there is none. */
+extern char *__curbrk __attribute__((weak));
+static _Atomic uintptr_t heap_low;
+
+void memory_attach(void)
+{
+	if (&__curbrk)
+		atomic_store_explicit(&heap_low, (uintptr_t)syscall(SYS_brk, 0),
+				      memory_order_relaxed);
+}
+
+/* From the break that we found to that of now all is there, as no hole can be made
+ * but by who unmaps or forbids a part of malloc's memory. */
+static bool on_heap(uintptr_t at, size_t bytes)
+{
+	uintptr_t low = atomic_load_explicit(&heap_low, memory_order_relaxed);
+
+	if (low == 0 || at < low)
+		return false;
+	uintptr_t end = (uintptr_t)__atomic_load_n(&__curbrk, __ATOMIC_RELAXED);
+	return at < end && bytes <= end - at;
+}
+
 size_t memory_prefix(const void *p, size_t bytes)
 {
 	uintptr_t at = (uintptr_t)p;
 
-	if (bytes == 0 || on_stack(at, bytes))
+	if (bytes == 0 || on_stack(at, bytes) || on_heap(at, bytes))
 		return bytes;
 	if (at < PAGE)
 		return 0;

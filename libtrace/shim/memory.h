@@ -7,7 +7,9 @@
  *
  * Whether a word can be read says the kernel, by a system call that reads it
  * and then finds that it was told nonsense: about as much as getppid(). The
- * thread's own stack, where most small things lie, is asked about once.
+ * thread's own stack, where most small things lie, is asked about once, and what
+ * lies below the program's break, where malloc has what the first thread sends, is
+ * known to be there.
  *
  * No locks, no memory, errno untouched; any thread, any signal handler.
  */
@@ -18,6 +20,8 @@
 
 #include <limits.h>
 
+/* Once, when the program begins. */
+void memory_attach(void) HIDDEN;
 /* Whether the word around `at` is there. */
 bool memory_word(uintptr_t at) HIDDEN;
 /* The lowest address from `down_to` up that is readable without a break up to

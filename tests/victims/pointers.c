@@ -59,6 +59,11 @@ static void write_calls(void)
 	struct msghdr wild = {.msg_iov = (struct iovec *)(void *)nowhere, .msg_iovlen = 1};
 	struct msghdr many = {.msg_iov = bad, .msg_iovlen = 5000};
 
+	free(malloc(100000)); /* there is a heap */
+	char *last = (char *)sbrk(0) - 8;
+	SAY(write(out, last, 8));
+	SAY(write(out, last, 8 + 8192));
+	SAY(write(out, last + 8192, 8));
 	SAY(write(out, nowhere, 100));
 	SAY(write(out, NULL, 100));
 	SAY(write(out, (void *)-1, 100));
