@@ -274,7 +274,8 @@ def split(folder):
     print(len(rows), rows[0], rows[1], rows[-1])
     assert [row[:2] for row in rows] == [(0, 0)] + [(20 * len(put), 20 * 5)] * 16 + \
         [(50 * len(put), 50 * 5)], [row[:2] for row in rows]
-    assert all(row[3:] == ("exact", "close") for row in rows), rows
+    # inferred: redis's timer had something to do while there was one connection
+    assert all(row[3] != "ambiguous" and row[4] == "close" for row in rows), rows
     middle_20 = sorted(row[2] for row in rows[1:17])[8]  # of 20 commands; the last: of 50
     assert 2 * middle_20 < rows[-1][2] < 3 * middle_20, rows
     check_all(r, 18)
@@ -445,6 +446,7 @@ web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log
 
 def aiohttp(folder, tls=False):
     program, port = servers.python_with("aiohttp"), free_port()
+    small, large = (64, 32) if tls else (160, 64)
     if tls:
         certificate(folder)
     with open(f"{folder}/app.py", "w", encoding="ascii") as f:
@@ -454,13 +456,13 @@ def aiohttp(folder, tls=False):
         for _ in range(2):
             send(port, "/small", 32, 1, tls=tls)
             send(port, "/list", 32, 1, tls=tls)
-        both(port, "/small", tls=tls)
-        both(port, "/list", 64, tls=tls)
+        both(port, "/small", small, tls=tls)
+        both(port, "/list", large, tls=tls)
     # The interpreter's free lists are shared, so what one request finds in them
     # another need not allocate.
-    check(r, "/small", least=100, slack=0.1)
-    check(r, "/list", 64, least=500, slack=0.1)
-    check_all(r, 128 + 320 + 128)
+    check(r, "/small", small, least=100, slack=0.1)
+    check(r, "/list", large, least=500, slack=0.1)
+    check_all(r, 128 + 2 * (small + large))
     no_blind_tls(r)
 
 
