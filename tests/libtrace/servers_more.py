@@ -446,7 +446,7 @@ web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log
 
 def aiohttp(folder, tls=False):
     program, port = servers.python_with("aiohttp"), free_port()
-    small, large = (64, 32) if tls else (160, 64)
+    small, large = (64, 64) if tls else (160, 64)
     if tls:
         certificate(folder)
     with open(f"{folder}/app.py", "w", encoding="ascii") as f:
