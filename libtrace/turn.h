@@ -42,6 +42,7 @@ struct connection_extra {
 	struct ref *queue;
 	uint32_t queued, queue_room;
 	bool plain_seen; /* TLS events tell its plain text */
+	uint32_t writer; /* serial of the thread whose write waits for its result; 0: none */
 	struct http_scan in, out;
 	struct message_scan message; /* what is read, if it is not HTTP */
 };

@@ -596,6 +596,8 @@ void wire_finish_io(struct attribute *a, struct thread *t, int64_t result)
 	if (!c || !c->extra)
 		return;
 	if (t->io.write) {
+		if (c->extra->writer == t->serial)
+			c->extra->writer = 0;
 		finish_write(a, t, c, result);
 	} else if (c->extra->plain_seen == t->io.tls && (uint64_t)t->io.total > t->io.covered) {
 		hole_in(a, t, c, (uint64_t)t->io.total - t->io.covered, t->io.time_ns);
@@ -614,7 +616,23 @@ static void connection_write(struct attribute *a, struct thread *t, struct conne
 	t->io.time_ns = e->time_ns;
 	t->io.total = e->a;
 	t->io.used = 0;
+	if (c->extra)
+		c->extra->writer = t->serial;
 	hold_pieces(t, e);
+}
+
+/* What a thread has written is known whole with its next event. When another reads
+ * there before, the peer has sent more, so it has had its answer. */
+static void finish_other_write(struct attribute *a, const struct thread *t,
+			       const struct connection *c)
+{
+	uint32_t writer = c->extra ? c->extra->writer : 0;
+	if (writer == 0 || writer == t->serial || writer >= a->thread_room)
+		return;
+	struct thread *other = a->thread[writer];
+	if (other && other->io.active && other->io.write &&
+	    ref_equal(other->io.connection, c->self))
+		wire_finish_io(a, other, other->io.total);
 }
 
 /* -- events of descriptors ----------------------------------------------- */
@@ -668,6 +686,8 @@ void wire_io(struct attribute *a, struct thread *t, const struct ring_event *e)
 			return;
 		*entry = (struct fd_entry){FD_CONNECTION, c->self};
 	}
+	if (!write && e->a > 0)
+		finish_other_write(a, t, c);
 	if (write)
 		connection_write(a, t, c, e);
 	else

@@ -149,6 +149,9 @@ def check(r, hows):
         tags = [int(size) for size in sizes.split() if TAG <= int(size) < TAG + 16 * 1024]
         right += tags.count(TAG + 16 * int(k))
         wrong += len(tags) - tags.count(TAG + 16 * int(k))
+        astray = [(tag - TAG) // 16 for tag in tags if tag != TAG + 16 * int(k)]
+        if astray:
+            print(f"{target} has blocks of {astray}")
         assert (how, int(k)) not in seen, f"{target} is there twice"
         seen[how, int(k)] = len(tags)
     total = CONNECTIONS * SHARE
