@@ -56,8 +56,11 @@ struct ring {
 	uint64_t start_ticks, ns_per_tick_32; /* scaled by 2^32 */
 	uint64_t start_ns, last_reap_ns;
 	uint32_t wake_after;
-	uint32_t stack_entries; /* ours: what lies in the region may be overwritten */
+	/* Ours: what lies in the region may be overwritten. */
+	uint32_t chunk_count, stack_entries;
+	const unsigned char *chunks;
 	uint64_t stacks_offset;
+	uint64_t payload[EVENT_PAYLOAD_BYTES / 8]; /* of the event that is handed out */
 	struct ring_stats stats;
 	ring_callback *callback;
 	void *context;
@@ -96,13 +99,16 @@ static void calibrate(struct ring *ring)
 		ring->ns_per_tick_32 = (uint64_t)(((unsigned __int128)ns << 32) / ticks);
 }
 
+/* 146 years: a stamp that nobody took, but one can still count with. */
+#define TIME_MOST_NS (INT64_MAX / 2)
+
 static int64_t to_ns(const struct ring *ring, uint64_t ticks)
 {
 	if (ticks < ring->start_ticks)
 		return 0;
-	return (int64_t)((unsigned __int128)(ticks - ring->start_ticks) *
-				 ring->ns_per_tick_32 >>
-			 32);
+	unsigned __int128 ns =
+		(unsigned __int128)(ticks - ring->start_ticks) * ring->ns_per_tick_32 >> 32;
+	return ns < TIME_MOST_NS ? (int64_t)ns : TIME_MOST_NS;
 }
 
 int64_t ring_time_ns(const struct ring *ring, uint64_t moment_ns)
@@ -132,6 +138,8 @@ int ring_create(const struct ring_options *options, struct ring **result, struct
 		return err_errno(err, "cannot make room for the recorder's tables");
 	}
 	ring->stats.chunks = count;
+	ring->chunk_count = (uint32_t)count;
+	ring->chunks = region_chunk(ring->region, 0);
 	ring->stack_entries = ring->region->stack_entries;
 	ring->stacks_offset = ring->region->stacks_offset;
 	/* Often enough that writers reuse memory which is still in a cache. */
@@ -205,6 +213,11 @@ static void stream_drop(struct ring *ring, uint32_t id)
 
 /* -- chunks ---------------------------------------------------------------------- */
 
+static const unsigned char *chunk_bytes(const struct ring *ring, uint32_t index)
+{
+	return ring->chunks + (size_t)index * REGION_CHUNK_BYTES;
+}
+
 /* How far the chunk is written; never past its end, whatever a wild write of
  * the program has put there. */
 static uint32_t chunk_committed(const struct chunk *chunk)
@@ -258,6 +271,8 @@ static void scan(struct ring *ring, bool reap)
 {
 	struct region *region = ring->region;
 	uint32_t high = atomic_load(&region->high_water);
+	if (high > ring->chunk_count)
+		high = ring->chunk_count;
 	uint64_t open = 0, full = 0;
 
 	ring->ready_count = 0;
@@ -316,17 +331,20 @@ static void learn(struct ring *ring, struct stream *stream, const struct ring_ev
 	}
 }
 
-/* Fills in a long event, and takes from it what the reader itself must know. */
+/* Fills in a long event, and takes from it what the reader itself must know. A
+ * copy of the payload goes out, and its length is the one that was checked: what
+ * lies in the region can change under whoever reads it. */
 static void decode_long(struct ring *ring, struct stream *stream, const uint64_t *words,
-			struct ring_event *event)
+			size_t payload_bytes, struct ring_event *event)
 {
 	event->timed = true;
 	event->time_ns = to_ns(ring, words[1]);
 	event->stack_low = words[2] & EVENT_VALUE_MASK;
 	event->a = (int64_t)words[3];
 	event->b = words[4];
-	event->payload.bytes = (const char *)(words + EVENT_LONG_WORDS);
-	event->payload.length = (size_t)(words[2] >> 48);
+	memcpy(ring->payload, words + EVENT_LONG_WORDS, (payload_bytes + 7) & ~(size_t)7);
+	event->payload.bytes = (const char *)ring->payload;
+	event->payload.length = payload_bytes;
 	learn(ring, stream, event);
 	event->thread = stream->thread;
 	event->tid = stream->tid;
@@ -341,7 +359,7 @@ static bool chunk_peek(const struct ring *ring, uint32_t index, uint64_t *ticks)
 
 	if (at >= committed)
 		return false;
-	const uint64_t *words = (const void *)(region_chunk(ring->region, index) + at);
+	const uint64_t *words = (const void *)(chunk_bytes(ring, index) + at);
 	if (has_ticks(event_kind(words[0])) && committed - at >= 16 && words[1] > *ticks)
 		*ticks = words[1];
 	return true;
@@ -392,7 +410,7 @@ static struct ring_event blank(const struct stream *stream)
 static void chunk_run(struct ring *ring, struct source *source, uint64_t until)
 {
 	uint32_t index = ring->ready[source->at].index;
-	const unsigned char *base = region_chunk(ring->region, index);
+	const unsigned char *base = chunk_bytes(ring, index);
 	uint32_t committed = chunk_committed(&ring->region->chunk[index]);
 	uint32_t at = ring->read[index], start = at;
 	struct stream *stream = source->stream;
@@ -435,8 +453,10 @@ static void chunk_run(struct ring *ring, struct source *source, uint64_t until)
 		} else {
 			if (left < 16 || (kind != EVENT_TIME && left < EVENT_LONG_BYTES))
 				goto corrupt;
-			bytes = event_bytes(words);
-			if (bytes == 0 || bytes > left)
+			size_t payload_bytes = kind != EVENT_TIME ? words[2] >> 48 : 0;
+			bytes = kind == EVENT_TIME ? 16 : event_long_bytes(payload_bytes);
+			if (kind == EVENT_NONE || kind >= EVENT_KINDS || bytes > left ||
+			    payload_bytes > EVENT_PAYLOAD_BYTES)
 				goto corrupt;
 			if (words[1] > stream->ticks) {
 				if (words[1] > until)
@@ -449,7 +469,7 @@ static void chunk_run(struct ring *ring, struct source *source, uint64_t until)
 			event.align_log2 = 0;
 			event.stack = 0;
 			if (kind != EVENT_TIME) {
-				decode_long(ring, stream, words, &event);
+				decode_long(ring, stream, words, payload_bytes, &event);
 				count++;
 				ring->callback(ring->context, &event);
 			}
