@@ -241,6 +241,9 @@ static void add_all(struct sum *sum, const struct plan *plan)
 	if (plan->overlap)
 		name_term(add(sum, 1, sum->total_bytes), "successor",
 			  "overlap: all of it once more, while a process that failed drains");
+	if (plan->recorder)
+		name_term(add(sum, 1, LIMITS_RECORD_PIPE_BYTES + LIMITS_RECORDER_BYTES),
+			  "recorder", "--record: a pipe, and a process that writes the trace");
 }
 
 void limits_bound(const struct plan *plan, struct bound *bound)

@@ -9,6 +9,7 @@
  *         + sockets of handlers, likewise, and threads that look up names
  *         + the pool of TLS
  *         + system region + worker threads + text, data and libraries
+ *         + the recorder of --record, and its pipe
  *         + page tables
  *
  * A plan holds every number that takes part. The factor 2 on socket buffers is
@@ -87,6 +88,7 @@ struct plan {
 	enum plan_isolation isolation; /* of buckets from each other */
 	bool mlock;                    /* nothing of the region is ever swapped out */
 	bool overlap;                  /* a new process may serve while a failed one drains */
+	bool recorder;                 /* pail serve --record; no key of the file */
 	/* [stack] */
 	uint64_t stack_bytes, big_stack_bytes;
 	uint32_t big_stack_count;
@@ -186,6 +188,9 @@ enum {
 	LIMITS_ADMIN_CLIENTS = 8,
 	LIMITS_ADMIN_REGION_BYTES = 384 << 10,
 	LIMITS_ADMIN_KERNEL_BYTES = LIMITS_ADMIN_CLIENTS * (80 << 10),
+	/* --record: a pipe, and the process that writes the trace. */
+	LIMITS_RECORD_PIPE_BYTES = 1 << 20,
+	LIMITS_RECORDER_BYTES = 32 << 20,
 };
 
 #endif

@@ -5,6 +5,7 @@
  * all else is the server's.
  */
 #include "cli/cli.h"
+#include "cli/recorder.h"
 #include "server/server.h"
 
 #include <argp.h>
@@ -24,13 +25,17 @@ enum {
 	OPTION_SEAL,
 	OPTION_NO_SUPERVISOR,
 	OPTION_DEBUG_ESCAPES,
+	OPTION_RECORD,
+	OPTION_REDACT,
 };
 enum { WORDS_MAX = 32 };
 
 struct arguments {
 	const char *word[WORDS_MAX]; /* of the server */
 	int words;
-	bool app, check, print_bound, json;
+	bool app, check, print_bound, json, redacts;
+	const char *record;
+	enum redact redact;
 	char **rest;
 	int rest_count;
 };
@@ -44,6 +49,11 @@ static const struct argp_option options[] = {
 	 "Instead of [server] listen: HOST:PORT (port 0: any), [IPV6]:PORT, unix:/PATH", 0},
 	{"log", OPTION_LOG, "FILE", 0,
 	 "One JSON line per request; - is stderr. Without it only failures, on stderr", 0},
+	{"record", OPTION_RECORD, "TRACE", 0,
+	 "Record every request there, for pail report, simulate and plan", 0},
+	{"redact", OPTION_REDACT, "none|values|query|all", 0,
+	 "With --record: what of targets is not stored, as pail record has it (default: values)",
+	 0},
 	{"port-file", OPTION_PORT_FILE, "FILE", 0, "Write the port there once it is open", 0},
 	{"seal", OPTION_SEAL, NULL, 0,
 	 "Have the kernel refuse every call that would map memory, once it serves", 0},
@@ -95,6 +105,13 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case OPTION_SEAL: pass(a, "--seal", NULL); break;
 	case OPTION_NO_SUPERVISOR: pass(a, "--no-supervisor", NULL); break;
 	case OPTION_DEBUG_ESCAPES: pass(a, "--debug-escapes", NULL); break;
+	case OPTION_RECORD: a->record = text; break;
+	case OPTION_REDACT:
+		a->redacts = true;
+		if (recorder_redact(text, &a->redact) < 0)
+			argp_error(state, "--redact is none, values, query or all, not '%s'",
+				   text);
+		break;
 	case OPTION_JSON:
 		a->json = true;
 		pass(a, "--json", NULL);
@@ -106,6 +123,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (a->json && !a->print_bound)
 			argp_error(state, "--json goes with --print-bound");
+		if (a->redacts && !a->record)
+			argp_error(state, "--redact goes with --record");
 		if (a->rest_count > 0 && !a->app)
 			argp_error(state,
 				   "'%s': words behind the options are the app's; give --app",
@@ -130,8 +149,33 @@ static const struct argp argp = {
 	       "Exit: 0 ended by a signal, 2 usage, 3 bad plan, app or environment.",
 };
 
+/* Its word for the server. Where nothing is served it is only counted. */
+static int record(const struct arguments *a, int argc, char **argv, char word[32],
+		  struct err *err)
+{
+	struct buf command;
+	int fd;
+	pid_t pid;
+
+	if (a->check || a->print_bound) {
+		snprintf(word, 32, "-:0");
+		return 0;
+	}
+	buf_init(&command);
+	buf_append_str(&command, "serve");
+	for (int i = 1; i < argc; i++)
+		buf_printf(&command, " %s", argv[i]);
+	struct recorder recorder = {argv[0], a->record, buf_text(&command), a->redact};
+	int rc = recorder_start(&recorder, &fd, &pid, err);
+	buf_release(&command);
+	if (rc == 0)
+		snprintf(word, 32, "%d:%d", fd, (int)pid);
+	return rc;
+}
+
 int cmd_serve(int argc, char **argv)
 {
+	char recorder[32];
 	struct arguments a = {.word = {"pail-server"}, .words = 1};
 	struct err err = {0};
 	char path[4096];
@@ -140,7 +184,9 @@ int cmd_serve(int argc, char **argv)
 		return EXIT_USAGE;
 	if (cli_locate(SERVER_PROGRAM, path, sizeof(path), &err) < 0)
 		return cli_fail(argv[0], &err);
-	char **words = calloc((size_t)(a.words + a.rest_count + 2), sizeof(*words));
+	if (a.record && record(&a, argc, argv, recorder, &err) < 0)
+		return cli_fail(argv[0], &err);
+	char **words = calloc((size_t)(a.words + a.rest_count + 4), sizeof(*words));
 	if (!words) {
 		err_errno(&err, "no memory for the command line");
 		return cli_fail(argv[0], &err);
@@ -148,6 +194,10 @@ int cmd_serve(int argc, char **argv)
 	size_t count = 0;
 	for (int i = 0; i < a.words; i++)
 		words[count++] = (char *)a.word[i];
+	if (a.record) {
+		words[count++] = (char *)"--recorder";
+		words[count++] = recorder;
+	}
 	words[count++] = (char *)"--";
 	for (int i = 0; i < a.rest_count; i++)
 		words[count++] = a.rest[i];

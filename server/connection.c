@@ -196,6 +196,9 @@ static void connection_log(struct connection *c, int status, const char *cause,
 		.status = status,
 		.method = complete ? parse_str(c->bytes + c->start, c->head.method) : none,
 		.path = complete ? parse_path(&c->head, c->bytes + c->start) : none,
+		.query = complete && c->head.has_query
+				 ? parse_str(c->bytes + c->start, c->head.query)
+				 : none,
 		.wait_ns = wait_ns,
 		.cause = cause,
 	};

@@ -26,9 +26,11 @@ struct core {
 	struct region region;
 	struct handler handler;
 	int listen_fd;
-	int tls_fd;   /* -1: no TLS */
-	int admin_fd; /* -1: no admin address */
-	int log_fd;   /* -1: only failures, on stderr */
+	int tls_fd;    /* -1: no TLS */
+	int admin_fd;  /* -1: no admin address */
+	int log_fd;    /* -1: only failures, on stderr */
+	int record_fd; /* -1: nothing is recorded */
+	pid_t recorder;
 	struct worker *worker[CORE_THREADS_MAX];
 
 	struct supervised supervised;

@@ -81,7 +81,9 @@ static void leave_connections(struct worker *worker)
 	int fd = core.log_fd >= 0 ? core.log_fd : STDERR_FILENO;
 	if (worker->log.length <= LOG_BUFFER_BYTES &&
 	    write(fd, worker->log.bytes, worker->log.length) < 0)
-		return;
+		worker->log.length = 0;
+	if (core.record_fd >= 0 && worker->record.length <= RECORD_BUFFER_BYTES)
+		record_salvage(&worker->record);
 }
 
 void fail_stop(int signal, uintptr_t pc, const char *what)

@@ -26,12 +26,13 @@ struct log_line {
 	uint64_t start_unix_ns;
 	uint32_t worker;
 	int status; /* 0: nothing was sent */
-	struct str method, path, route, bucket;
+	struct str method, path, query, route, bucket;
 	uint64_t wait_ns, service_ns;
 	uint64_t need_bytes, bucket_bytes, wanted_bytes, stack_bytes;
 	uint64_t body_in_bytes, body_out_bytes;
 	uint32_t foreign_frees;
 	int32_t system_blocks;
+	bool again;         /* it is tried once more in a larger bucket: not its end */
 	const char *cause;  /* NULL: none */
 	const char *detail; /* of the cause, or NULL */
 };

@@ -105,11 +105,12 @@ void worker_idle_remove(struct worker *worker, struct connection *c)
 
 void worker_log(struct worker *worker, struct log_line *line, uint64_t start_ns)
 {
-	if (core.log_fd < 0 && !line->cause)
-		return;
 	line->worker = worker->index;
 	line->start_unix_ns = start_ns + worker->unix_offset_ns;
-	log_request(&worker->log, line);
+	if (core.log_fd >= 0 || line->cause)
+		log_request(&worker->log, line);
+	if (core.record_fd >= 0 && !line->again)
+		record_request(&worker->record, line);
 }
 
 void worker_log_request(struct worker *worker, struct pail_request *r)
@@ -137,12 +138,13 @@ void worker_log_request(struct worker *worker, struct pail_request *r)
 
 	metrics_request(worker->metrics, &core.plan, &counted);
 	metrics_add(&worker->counts.failed, r->cause != NULL);
-	if (core.log_fd < 0 && !r->cause)
+	if (core.log_fd < 0 && core.record_fd < 0 && !r->cause)
 		return;
 	struct log_line line = {
 		.status = counted.status,
 		.method = method,
 		.path = r->route_path,
+		.query = str_of(r->query),
 		.route = str_of(r->route >= 0 ? core.plan.route[r->route].pattern : "*"),
 		.bucket = str_of(core.plan.class[bucket->class_index].name),
 		.wait_ns = counted.wait_ns,
@@ -155,6 +157,7 @@ void worker_log_request(struct worker *worker, struct pail_request *r)
 		.body_out_bytes = counted.bytes_out,
 		.foreign_frees = r->foreign_frees,
 		.system_blocks = r->system_blocks,
+		.again = r->connection->retry,
 		.cause = r->cause,
 		.detail = r->detail,
 	};
@@ -334,8 +337,9 @@ static const struct timespec *worker_patience(const struct worker *worker,
 
 	if (worker->rest_until_ns && worker->rest_until_ns < until_ns)
 		until_ns = worker->rest_until_ns;
-	/* Lines that the log did not take yet: soon again. */
-	if (worker->log.length > 0 && until_ns > worker->now_ns + LOOP_LOG_NS)
+	/* Lines that the log did not take yet, messages that wait for more: soon again. */
+	if ((worker->log.length > 0 || worker->record.length > 0) &&
+	    until_ns > worker->now_ns + LOOP_LOG_NS)
 		until_ns = worker->now_ns + LOOP_LOG_NS;
 	if (!worker->ready_first && until_ns == UINT64_MAX)
 		return NULL;
@@ -421,6 +425,7 @@ void worker_turn(struct worker *worker)
 	worker_run_ready(worker);
 	worker_say_load(worker);
 	log_flush(&worker->log, core.log_fd >= 0 ? core.log_fd : STDERR_FILENO);
+	record_flush(&worker->record, worker->now_ns);
 }
 
 int worker_enter(struct worker *worker, struct err *err)
@@ -451,6 +456,7 @@ static void *worker_main(void *argument)
 			break;
 	}
 	log_flush(&worker->log, core.log_fd >= 0 ? core.log_fd : STDERR_FILENO);
+	record_drain(&worker->record, LOOP_RECORD_MS);
 	return NULL;
 }
 
@@ -520,6 +526,7 @@ int worker_init(struct worker *worker, uint32_t index, struct err *err)
 	memset(worker, 0, sizeof(*worker));
 	worker->index = index;
 	log_init(&worker->log);
+	record_init(&worker->record);
 	worker->metrics = metrics_new(&core.plan);
 	if (!worker->metrics)
 		return err_set(err,

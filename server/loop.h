@@ -19,6 +19,7 @@
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/output.h"
+#include "server/record.h"
 #include "server/response.h"
 #include "server/stack.h"
 #include "server/timer.h"
@@ -36,6 +37,7 @@ enum {
 	LOOP_PIPELINE = 64,             /* requests of one connection per turn */
 	LOOP_SLICE_NS = 200 * 1000,     /* and for how long, about */
 	LOOP_LOG_NS = 20 * 1000 * 1000, /* between tries to write to a log that is full */
+	LOOP_RECORD_MS = 5000,          /* at the end, for room in the recorder's pipe */
 };
 
 struct worker_counts {
@@ -84,6 +86,7 @@ struct worker {
 	_Atomic int started;     /* 0 not yet, 1 serving, -1 pail_thread_start() failed */
 	uint64_t unix_offset_ns; /* of the wall clock from ours */
 	struct log log;
+	struct record record;
 	struct output_batch batch;
 	struct epoll_event events[LOOP_EVENTS];
 };
@@ -104,7 +107,7 @@ uint64_t loop_now_ns(void);
 void worker_ready(struct worker *worker, struct connection *connection);
 void worker_idle_add(struct worker *worker, struct connection *connection);
 void worker_idle_remove(struct worker *worker, struct connection *connection);
-/* The line's worker and time, unless it is of no interest to the log asked for. */
+/* To the log, unless it is of no interest to the one asked for, and the recorder. */
 void worker_log(struct worker *worker, struct log_line *line, uint64_t start_ns);
 void worker_log_request(struct worker *worker, struct pail_request *r);
 void worker_slot_free(struct worker *worker, struct connection *connection);

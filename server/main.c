@@ -16,6 +16,7 @@
 #include "server/loop.h"
 #include "server/malloc.h"
 #include "server/pkeys.h"
+#include "server/record.h"
 #include "server/resolve.h"
 #include "server/seal.h"
 #include "server/sockets.h"
@@ -36,7 +37,7 @@
 enum { EXIT_BAD_USAGE = 2, EXIT_BAD_INPUT = 3 };
 
 struct options {
-	const char *conf, *app, *listen, *log, *port_file;
+	const char *conf, *app, *listen, *log, *port_file, *recorder;
 	bool check, print_bound, json, seal, alone, escapes;
 	int argc; /* of pail_start() */
 	char **argv;
@@ -64,6 +65,7 @@ static int options_read(struct options *options, int argc, char **argv, struct e
 		{"seal", no_argument, NULL, 's'},
 		{"debug-escapes", no_argument, NULL, 'e'},
 		{"no-supervisor", no_argument, NULL, 'n'},
+		{"recorder", required_argument, NULL, 'r'},
 		{NULL, 0, NULL, 0},
 	};
 	int word;
@@ -83,6 +85,7 @@ static int options_read(struct options *options, int argc, char **argv, struct e
 		case 'e': options->escapes = true; break;
 		case 'n': options->alone = true; break;
 		case 's': options->seal = true; break;
+		case 'r': options->recorder = optarg; break;
 		default:
 			return err_usage(err,
 					 "'%s' is no option of pail serve, or lacks its value",
@@ -101,6 +104,9 @@ static int plan_read(struct plan *plan, const struct options *options, struct er
 	limits_defaults(plan);
 	if (options->conf && conf_read(options->conf, plan, err) < 0)
 		return -1;
+	if (options->recorder && record_parse(options->recorder, err) < 0)
+		return -1;
+	plan->recorder = options->recorder != NULL;
 	if (options->listen) {
 		if (strlen(options->listen) >= sizeof(plan->listen))
 			return err_usage(err, "--listen: '%s' is too long", options->listen);
@@ -476,6 +482,16 @@ static void core_log_end(void)
 		fprintf(stderr, "pail serve: can't write the log: %s\n", strerror(errno));
 }
 
+/* What is left of a worker that failed is its own to tell (fail.c). */
+static void core_record_end(void)
+{
+	uint64_t untold = 0;
+
+	for (uint32_t i = 0; i < core.plan.threads; i++)
+		untold += core.worker[i]->record.dropped;
+	record_end(untold);
+}
+
 static void signals_take(sigset_t *signals)
 {
 	sigemptyset(signals);
@@ -515,6 +531,7 @@ static int core_serve(const struct options *options, struct err *err)
 	if (core.supervised.generation == 0 &&
 	    port_write(options->port_file, opened.port, err) < 0)
 		return -1;
+	record_begin();
 	supervised_serves(&core.supervised);
 	if (core.supervised.generation == 0) {
 		if (core.admin_fd >= 0)
@@ -527,6 +544,7 @@ static int core_serve(const struct options *options, struct err *err)
 	}
 	core_run(options, &signals);
 	core_log_end();
+	core_record_end();
 	if (fail_pending())
 		fail_end();
 	return 0;
@@ -549,11 +567,15 @@ static int serve(const struct options *options)
 						  &exit_code, &err);
 	if (is_child < 0)
 		return complain(&err);
-	if (!is_child)
+	if (!is_child) {
+		record_wait();
 		return exit_code;
+	}
 	if (core_open(options, &err) < 0 || core_serve(options, &err) < 0) {
 		_exit(complain(&err)); /* workers may run already */
 	}
+	if (options->alone)
+		record_wait();
 	return 0;
 }
 
@@ -573,8 +595,8 @@ int main(int argc, char **argv)
 	struct options options;
 	struct err err = {0};
 
-	core.log_fd = core.listen_fd = core.tls_fd = core.admin_fd = core.supervised.report_fd =
-		-1;
+	core.log_fd = core.record_fd = core.listen_fd = core.tls_fd = core.admin_fd =
+		core.supervised.report_fd = -1;
 	if (options_read(&options, argc, argv, &err) < 0 ||
 	    plan_read(&core.plan, &options, &err) < 0)
 		return complain(&err);

@@ -7,7 +7,8 @@
  * libraries, so it links nothing but libc, libgcc_s (frames) and libinih.
  *
  *	pail-server [-c FILE] [--app APP] [--listen ADDR] [--log FILE]
- *		[--port-file FILE] [--seal] [--no-supervisor] [--check] [--print-bound [--json]]
+ *		[--recorder FD:PID] [--port-file FILE] [--seal] [--no-supervisor] [--check]
+ *		[--print-bound [--json]]
  *[-- ARG...]
  *
  * APP: a plug-in ("./lib.so", written against pail/handler.h), "builtin:NAME",
@@ -33,6 +34,7 @@
  *	              sleep.c: sleeping, sockets.c: how many, resolve.c: names
  *	tls.c         TLS in a pool of memory; tls_openssl.c: loaded if [tls] is there
  *	response.c    heads;  files.c, builtin*.c: handlers;  log.c: one line each
+ *	record.c      --record: one message each, to a process that makes a trace of them
  *	escapes.c     --debug-escapes: who keeps memory of a request beyond it
  *	libc_lock.c   whether a jump leaves a lock of libc's own behind
  *	fail.c        what no jump makes good: the process drains, and

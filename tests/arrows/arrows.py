@@ -41,7 +41,7 @@ PARTS = {
         ["Threads::Threads", "dl", "m", "${CMAKE_DL_LIBS}", "PkgConfig::OPENSSL"],  # the last: pail-tls, a module
     ),
     "cli": (
-        ["base/*.h", "cli/*.h", "libtrace/trace.h", "libtrace/collect.h", "libtrace/again.h", "libtrace/doctor.h", "simulator/sim.h", "server/server.h", "pail/*.h"],
+        ["base/*.h", "cli/*.h", "libtrace/trace.h", "libtrace/collect.h", "libtrace/again.h", "libtrace/doctor.h", "libtrace/served.h", "simulator/sim.h", "server/server.h", "pail/*.h"],
         [],
         ["base", "libtrace", "simulator", "server"],
         ["PkgConfig::NETTLE", "PkgConfig::JANSSON", "Threads::Threads", "m"],

@@ -326,6 +326,7 @@ static void open_core(void)
 	core.listen_fd = WORLD_LISTENER;
 	core.tls_fd = -1;
 	core.log_fd = WORLD_LOG;
+	core.record_fd = -1;
 	core.handler = (struct handler){
 		.name = "simulation", .handle = handle, .request_end = request_has_ended};
 	if (limits_check(plan, &err) < 0 || region_open(&core.region, plan, &err) < 0 ||
