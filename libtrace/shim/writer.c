@@ -73,7 +73,7 @@ static void populate(size_t index)
 #endif
 	uint64_t bit = UINT64_C(1) << (index % 64);
 
-	if (this_process.populated[index / 64] & bit)
+	if (__atomic_load_n(&this_process.populated[index / 64], __ATOMIC_RELAXED) & bit)
 		return;
 	__atomic_fetch_or(&this_process.populated[index / 64], bit, __ATOMIC_RELAXED);
 	(void)!madvise(region_chunk(region, index), REGION_CHUNK_BYTES, MADV_POPULATE_WRITE);

@@ -52,7 +52,8 @@ extern __thread struct writer writer HIDDEN __attribute__((tls_model("initial-ex
 struct process {
 	_Atomic uint32_t alive; /* events can be written */
 	_Atomic uint32_t state; /* enum process_state */
-	uint32_t serial, gave_up;
+	uint32_t serial;
+	_Atomic uint32_t gave_up;
 	int32_t pid, parent_pid;
 	uint32_t parent; /* its serial, if forked */
 	bool foreign, forked;
