@@ -570,20 +570,18 @@ static void sync_file(const char *path)
 	close(fd);
 }
 
-/* Leaving TRUNCATE removes the empty journal. What stands in the way for a
- * moment (a lock, a failed read) leaves the mode as it was, and is no error. */
-static void remove_journal(struct trace *t)
+/* Leaving TRUNCATE removes the empty journal, unless a lock or a read fails just
+ * then, which SQLite does not tell. An empty one holds nothing to roll back. */
+static void remove_journal(const struct trace *t)
 {
-	for (int attempt = 0; attempt < 2; attempt++) {
-		sqlite3_stmt *s = NULL;
-		bool gone = sqlite3_prepare_v2(t->db, "PRAGMA journal_mode=DELETE", -1, &s,
-					       NULL) == SQLITE_OK &&
-			    sqlite3_step(s) == SQLITE_ROW &&
-			    strcmp((const char *)sqlite3_column_text(s, 0), "delete") == 0;
-		sqlite3_finalize(s);
-		if (gone)
-			return;
-	}
+	struct buf name;
+	struct stat st;
+	buf_init(&name);
+	buf_printf(&name, "%s-journal", t->path);
+	if (!name.failed && lstat(buf_text(&name), &st) == 0 && S_ISREG(st.st_mode) &&
+	    st.st_size == 0)
+		unlink(buf_text(&name));
+	buf_release(&name);
 }
 
 void store_writer_release(struct trace *t)
@@ -594,9 +592,11 @@ void store_writer_release(struct trace *t)
 	if (t->db && !sqlite3_get_autocommit(t->db))
 		sqlite3_exec(t->db, "ROLLBACK", NULL, NULL, NULL);
 	if (t->db)
-		remove_journal(t);
+		sqlite3_exec(t->db, "PRAGMA journal_mode=DELETE", NULL, NULL, NULL);
 	sqlite3_close(t->db);
 	t->db = NULL;
+	if (t->path && !t->temporary)
+		remove_journal(t);
 	if (t->temporary)
 		unlink(t->temporary);
 	else if (t->path)
