@@ -13,7 +13,7 @@ import tempfile
 import time
 import unittest
 
-from ops import BUILD, SERVER, SOURCE, Client, Ops, Server, plugin, until
+from ops import BUILD, SANITIZED, SERVER, SOURCE, Client, Ops, Server, plugin, until
 
 NOBODY = pwd.getpwnam("nobody")
 ROOT = os.geteuid() == 0
@@ -234,9 +234,10 @@ class Check(unittest.TestCase):
         code, text = self.check(listen, "--app", plugin("nohandle"), app=False)
         self.assertEqual(code, 3)
         self.assertIn("has no pail_handle()", text)
-        code, text = self.check(listen + "image = 1M\n")
-        self.assertEqual(code, 3)
-        self.assertIn("set [server] image", text)
+        if not SANITIZED:  # a sanitizer's own memory is no image to be measured
+            code, text = self.check(listen + "image = 1M\n")
+            self.assertEqual(code, 3)
+            self.assertIn("set [server] image", text)
 
     def test_the_unit_is_one_that_systemd_takes(self):
         if not shutil.which("systemd-analyze"):
