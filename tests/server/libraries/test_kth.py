@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""test_kth.py LIBRARY: the k-th allocation of a request fails, for every k, and
+"""test_kth.py LIBRARY [--debug-escapes]: the k-th allocation of a request fails, for every k, and
 all after it, or it alone; then a plain request must be as ever. No hang, no
 crash, nothing kept: no descriptors, no blocks outside of the bucket, and what
 the last request left in the bucket is garbage before the next one begins."""
@@ -73,10 +73,10 @@ class Page(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def sweep(name, policy, once, more):
+def sweep(name, policy, once, more, options):
     """(allocations, failed requests, causes): asserts on the way."""
     conf = CONF.format(on_oom=f"{LIBRARIES[name][0]} = {policy}")
-    with Server(f"{FOLDER}/{name}.so", conf) as server:
+    with Server(f"{FOLDER}/{name}.so", conf, options=options) as server:
         client = server.client()
 
         def ask(query):
@@ -105,6 +105,8 @@ def sweep(name, policy, once, more):
         client.socket.close()
         assert server.descriptors() <= descriptors, (server.descriptors(), descriptors)
         lines = server.wait_lines(2 + 2 * len(statuses))
+        told = [line for line in server.errors().splitlines() if "escape:" in line]
+        assert not told, f"{len(told)} escapes: {told[:3]}"
     # The first request, and the first that fails, have libc set itself up.
     left = [line for line in lines[4:] if "system_blocks_left" in line]
     assert not left, f"{len(left)} requests left blocks outside of their bucket: {left[:3]}"
@@ -130,7 +132,7 @@ def main():
                 continue
             which = f"{name}, {policy}, {'one fails' if once else 'that and all after it'}"
             try:
-                count, bad, causes = sweep(name, policy, once, more)
+                count, bad, causes = sweep(name, policy, once, more, sys.argv[2:])
             except AssertionError as error:
                 print(f"FAILED  {which}: {error}")
                 failed = True
