@@ -264,7 +264,8 @@ class Watch:
     """Samples; counters of a process that ended are kept."""
 
     COLUMNS = ("second", "pid", "rss_kib", "descriptors", "connections", "buckets", "group_bytes", "tcp_bytes", "failcnt",
-               "restarts", "status_2xx", "status_4xx", "status_5xx", "good", "good_200", "good_p50_ms", "good_p99_ms", "load")
+               "restarts", "status_2xx", "status_4xx", "status_5xx", "good", "good_200", "good_p50_ms", "good_p99_ms", "load",
+               "cache_bytes")
 
     def __init__(self, server, group, report, file):
         self.server, self.group, self.report = server, group, report
@@ -283,6 +284,13 @@ class Watch:
             if match:
                 counts[match.group(1)] = counts.get(match.group(1), 0) + int(float(match.group(2)))
         return counts
+
+    def cache(self):
+        """The group's page cache: of stderr's file, and the kernel's to take back."""
+        if not self.group.path:
+            return 0
+        with open(f"{self.group.path}/memory.stat", encoding="ascii") as file:
+            return int(re.search(r"^cache (\d+)", file.read(), re.M).group(1))
 
     def follow(self):
         """The process that serves now."""
@@ -316,7 +324,7 @@ class Watch:
             "restarts": len(self.pids) - 1, "status_2xx": total("2xx"), "status_4xx": total("4xx"), "status_5xx": total("5xx"),
             "good": len(latencies), "good_200": fine,
             "good_p50_ms": round(quantile(latencies, 0.5), 3), "good_p99_ms": round(quantile(latencies, 0.99), 3),
-            "load": round(os.getloadavg()[0], 1),
+            "load": round(os.getloadavg()[0], 1), "cache_bytes": self.cache(),
         }
         self.rows.append(row)
         self.writer.writerow(row)
@@ -335,20 +343,25 @@ def attempt(watch):
 # -- the verdict ------------------------------------------------------------------------------
 
 
+def resident(rows):
+    """How far a process went above and below its first sample, the most of all. Below is
+    the kernel's doing: it drops pages of programs that it can read again."""
+    first = {}
+    for row in rows:
+        first.setdefault(row["pid"], row["rss_kib"])
+    changes = [row["rss_kib"] - first[row["pid"]] for row in rows]
+    return max(changes), -min(changes)
+
+
 def verdict(watch, quiet, limit, killed, tallies, server):
     rows, checks = watch.rows, []
 
     def check(name, fine, text):
         checks.append({"name": name, "held": bool(fine), "what": text})
 
-    spreads = []
-    for pid in watch.pids:
-        mine = [row["rss_kib"] for row in rows if row["pid"] == pid][1:]
-        if mine:
-            spreads.append(max(mine) - min(mine))
-    check("rss", spreads and max(spreads) <= RSS_SLACK_KIB,
-          f"resident {min(r['rss_kib'] for r in rows)} to {max(r['rss_kib'] for r in rows)} KiB; "
-          f"within one process at most {max(spreads, default=0)} KiB apart")
+    grown, fallen = resident(rows)
+    check("rss", grown <= RSS_SLACK_KIB, f"resident {min(r['rss_kib'] for r in rows)} to {max(r['rss_kib'] for r in rows)} KiB; no process "
+          f"grew by more than {grown} KiB, or fell by more than {fallen}")
     check("descriptors", quiet[0] == quiet[1], f"{quiet[0]} before, {quiet[1]} after, at most "
           f"{max(r['descriptors'] for r in rows)} meanwhile (400 connections)")
     check("restarts", len(watch.pids) - 1 == killed, f"{len(watch.pids) - 1}, of which {killed} injected")
@@ -383,7 +396,8 @@ set ylabel 'MiB'
 set yrange [0:*]
 plot f using ($1/60):($7/1048576) every ::1 with lines lw 2 title 'control group', \\
   f using ($1/60):($3/1024) every ::1 with lines lw 2 title 'resident', \\
-  f using ($1/60):($8/1048576) every ::1 with lines title 'of it TCP', {limit} with lines dt 2 lc 'red' title 'bound'
+  f using ($1/60):($8/1048576) every ::1 with lines title 'of it TCP', \\
+  f using ($1/60):($19/1048576) every ::1 with lines title 'of it page cache', {limit} with lines dt 2 lc 'red' title 'bound'
 set ylabel 'descriptors, connections'
 plot f using ($1/60):4 every ::1 with lines title 'descriptors', f using ($1/60):5 every ::1 with lines title 'connections', \\
   f using ($1/60):6 every ::1 with lines title 'buckets in use'

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""suite.py [libtrace|simulator|server|all] [--quick] [--only NAME] [--rounds N] [--out JSON] [--page]
+"""suite.py [libtrace|simulator|server|all] [--quick] [--only NAME] [--rounds N] [--requests N]
+         [--out JSON] [--page]
 
 Measures, writes JSON, and makes docs/benchmarks.md's tables and plots from it
 (suite_page.py). A part that is not run keeps its figures of before, with the
@@ -84,8 +85,8 @@ def tell(result):
 class Suite:
     """Runs what is wanted and stamps it."""
 
-    def __init__(self, quick, only, rounds, out):
-        self.quick, self.only, self.out, self.failed = quick, only, out, 0
+    def __init__(self, quick, only, rounds, requests, out):
+        self.quick, self.only, self.requests, self.out, self.failed = quick, only, requests, out, 0
         self.rounds = rounds or (2 if quick else 5)
         self.stamp = {"commit": commit(), "machine": machine()}
 
@@ -132,10 +133,11 @@ def main():
     parser.add_argument("--only", action="append", metavar="NAME")
     parser.add_argument("--out", help="docs/benchmarks.json; with --quick BUILD/benchmarks-quick.json")
     parser.add_argument("--rounds", type=int, help="5, with --quick 2")
+    parser.add_argument("--requests", type=int, help="of Nea's workloads; 40000, with --quick 2000")
     parser.add_argument("--page", action="store_true")
     words = parser.parse_args()
     out = words.out or (f"{BUILD}/benchmarks-quick.json" if words.quick else f"{SOURCE}/docs/benchmarks.json")
-    suite = Suite(words.quick, words.only, words.rounds, out)
+    suite = Suite(words.quick, words.only, words.rounds, words.requests, out)
     for part in [] if words.page else PARTS if words.part == "all" else [words.part]:
         __import__(f"suite_{part}").run(suite)
     if not words.quick and not words.out:

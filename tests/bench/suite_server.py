@@ -118,7 +118,7 @@ def load(peer, count, targets=("/",), connections=64):
         script.write(COUNTED.format(targets=", ".join(f'"{target}"' for target in targets), count=count))
         script.flush()
         before = peer.cpu()
-        process = subprocess.Popen(["taskset", "-c", CLIENT_CPU, "wrk", "-t1", f"-c{connections}", "-d120s", "--timeout", "30s", "-s",
+        process = subprocess.Popen(["taskset", "-c", CLIENT_CPU, "wrk", "-t1", f"-c{connections}", "-d900s", "--timeout", "30s", "-s",
                                     script.name, f"http://127.0.0.1:{peer.port}/"], stdout=subprocess.PIPE, text=True)
         try:
             out = ""
@@ -181,6 +181,10 @@ def h2o():
 # -- Nea's workloads ------------------------------------------------------------------------
 
 
+def nea_requests(suite):
+    return suite.requests or (2000 if suite.quick else NEA_REQUESTS)
+
+
 def nea(suite, name, targets):
     command = [f"{BUILD}/tests/bench/mhd_builtin", "{port}", name]
     makers = [lambda: Peer("libmicrohttpd, glibc", command), lambda: pail(f"builtin:{name}")]
@@ -200,7 +204,7 @@ def nea(suite, name, targets):
             answers = {peer.name: [body_of(peer, target) for target in targets] for peer in peers}
             if len({tuple(bodies) for bodies in answers.values()}) != 1:
                 raise RuntimeError(f"they answer differently: { {name: str(bodies)[:60] for name, bodies in answers.items()} }")
-        return compare(makers, 2000 if suite.quick else NEA_REQUESTS, suite.rounds, targets=targets, connections=NEA_CLIENTS)
+        return compare(makers, nea_requests(suite), suite.rounds, targets=targets, connections=NEA_CLIENTS)
 
 
 # -- as it grows --------------------------------------------------------------------------------
@@ -309,7 +313,7 @@ def run(suite):
     for name, targets, title in (("send-static-file", ("/",), "a constant page"),
                                  ("csv-svg-path", ("/",), "52 points of CSV become an SVG path"),
                                  ("varying-allocations", ("/1", "/10", "/50"), "1, 10 and 50 KiB allocated and filled, a third each")):
-        suite.run("server", f"nea-{name}", f"Nea's {name}: {title}; {NEA_CLIENTS} clients, {NEA_REQUESTS} requests",
+        suite.run("server", f"nea-{name}", f"Nea's {name}: {title}; {NEA_CLIENTS} clients, {nea_requests(suite)} requests",
                   lambda name=name, targets=targets: nea(suite, name, targets), **cpu, command=f"wrk -t1 -c{NEA_CLIENTS}")
     nanoseconds = {"unit": "ns", "better": "less"}
     for name, workload in (("arena-100", "100 x malloc 16..4096, write, free in order"), ("arena-touch", "the same, 16 bytes of each written"),

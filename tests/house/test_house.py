@@ -130,7 +130,7 @@ class Scripts(unittest.TestCase):
     def test_bootstrap_refuses_a_set_that_it_does_not_know(self):
         done = run(f"{SOURCE}/scripts/bootstrap", "kitchen")
         self.assertEqual(done.returncode, 3)
-        self.assertEqual(done.stderr, "bootstrap: unknown set 'kitchen': give any of build, demo, test, fuzz, "
+        self.assertEqual(done.stderr, "bootstrap: unknown set 'kitchen': give any of build, demo, test, fuzz, bench, "
                          "or nothing for the first three\n")
 
     def test_bootstrap_says_what_to_install_where_there_is_no_dpkg(self):
