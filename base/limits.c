@@ -25,6 +25,7 @@ void limits_defaults(struct plan *plan)
 		.head_bytes = 8 * KIB,
 		.queue = 64,
 		.wait_ns = SECOND_NS,
+		.patience_ns = SECOND_NS / 2,
 		.drain_ns = 30 * SECOND_NS,
 		.head_timeout_ns = 10 * SECOND_NS,
 		.body_timeout_ns = 30 * SECOND_NS,
@@ -145,6 +146,10 @@ static void add_connections(struct sum *sum, const struct plan *plan)
 	term = add(sum, plan->connections, LIMITS_CONNECTION_BYTES);
 	name_term(term, "connection table", "%u connections x %s", plan->connections,
 		  exact(LIMITS_CONNECTION_BYTES, a));
+	if (limits_addresses(plan) > 0)
+		name_term(add(sum, limits_addresses(plan), LIMITS_ADDRESS_BYTES),
+			  "client addresses", "(%u connections + %u threads) x %s",
+			  plan->connections, plan->threads, exact(LIMITS_ADDRESS_BYTES, a));
 	uint64_t buffers_bytes;
 	sum->overflow |=
 		__builtin_add_overflow(plan->rcvbuf_bytes, plan->sndbuf_bytes, &buffers_bytes);
@@ -178,6 +183,13 @@ static void add_outgoing(struct sum *sum, const struct plan *plan)
 	if (plan->resolvers > 0)
 		name_term(add(sum, plan->resolvers, LIMITS_RESOLVER_BYTES), "name look-ups",
 			  "%u threads x %s", plan->resolvers, exact(LIMITS_RESOLVER_BYTES, a));
+}
+
+/* One more for each thread: a newcomer is looked up before another makes room. */
+uint32_t limits_addresses(const struct plan *plan)
+{
+	bool counts = plan->per_address > 0 || plan->connections_per_address > 0;
+	return counts ? plan->connections + plan->threads : 0;
 }
 
 uint64_t limits_tls_bytes(const struct plan *plan)
@@ -378,6 +390,8 @@ static int check_server(const struct plan *plan, struct limits_place *place, str
 	} range[] = {
 		{"threads", plan->threads, 1, LIMITS_THREADS_MAX, NUMBER},
 		{"connections", plan->connections, 1, 1 << 24, NUMBER},
+		{"per_address", plan->per_address, 0, 1 << 24, NUMBER},
+		{"connections_per_address", plan->connections_per_address, 0, 1 << 24, NUMBER},
 		/* The kernel's least: SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF are about 2304,
 		 * and it silently raises what is below. */
 		{"rcvbuf", plan->rcvbuf_bytes, 2304, 1 << 30, BYTES},

@@ -74,7 +74,11 @@ struct plan {
 	uint64_t body_bytes_max; /* largest body accepted; 0: what the bucket holds */
 	uint32_t queue;          /* requests that may wait for a bucket */
 	uint64_t wait_ns;        /* how long one may wait */
-	uint64_t drain_ns;       /* how long requests under way may take when it ends */
+	uint64_t patience_ns;    /* with a slow client while others wait; 0: any */
+	/* Of one client's address: requests with a bucket or waiting for one, and open
+	 * connections; 0: any number. */
+	uint32_t per_address, connections_per_address;
+	uint64_t drain_ns; /* how long requests under way may take when it ends */
 	uint64_t head_timeout_ns, body_timeout_ns, write_timeout_ns, idle_timeout_ns;
 	uint64_t cpu_deadline_ns;  /* CPU time of a handler; 0: none */
 	uint64_t wall_deadline_ns; /* wall-clock time of a handler; 0: none */
@@ -161,6 +165,8 @@ struct bound {
 
 /* The bound of a plan that passed limits_check(). */
 void limits_bound(const struct plan *plan, struct bound *bound);
+/* Entries of the table of clients' addresses; 0 without per_address and the other. */
+uint32_t limits_addresses(const struct plan *plan);
 /* The pool of [tls]; 0 without. */
 uint64_t limits_tls_bytes(const struct plan *plan);
 /* Only the sum; the simulator calls it for every candidate. */
@@ -170,6 +176,7 @@ uint64_t limits_bound_bytes(const struct plan *plan);
 enum {
 	LIMITS_BUCKET_META_BYTES = 16384, /* request state, output buffer, saved context */
 	LIMITS_CONNECTION_BYTES = 512,    /* one slot of the connection table */
+	LIMITS_ADDRESS_BYTES = 32,        /* one entry of the table of addresses */
 	/* struct sock, file, inode, dentry, epoll item and timer of one connection:
 	 * 6.1 KiB of slab measured with 1024, rounded up */
 	LIMITS_KERNEL_CONNECTION_BYTES = 8192,

@@ -6,7 +6,8 @@
  *
  * Slow senders: each body_timeout must bring BODY_PROGRESS_BYTES or the end. Only
  * the time spent waiting counts, and it counts across calls: a client that sends
- * a byte now and then does not keep a bucket by it.
+ * a byte now and then does not keep a bucket by it. While others wait for a bucket
+ * less is enough to be ended (patience.h).
  */
 #include "server/bucket.h"
 #include "server/loop.h"
@@ -28,6 +29,7 @@ static void body_wait(struct pail_request *r)
 		r->body_patience_ns = core.plan.body_timeout_ns;
 		r->body_patience_from_bytes = content_bytes;
 	}
+	r->stalled_from_ns = begun_ns - (core.plan.body_timeout_ns - r->body_patience_ns);
 	enum request_wake wake =
 		request_wait(r, REQUEST_WAIT_READ, begun_ns + r->body_patience_ns);
 	uint64_t waited_ns = loop_now_ns() - begun_ns;
@@ -35,6 +37,8 @@ static void body_wait(struct pail_request *r)
 		waited_ns < r->body_patience_ns ? r->body_patience_ns - waited_ns : 1;
 	if (wake == REQUEST_TIMED_OUT)
 		request_fail(r, "body-timeout", 408);
+	if (wake == REQUEST_GIVEN_UP)
+		request_fail(r, "slow-body", 408);
 	if (wake == REQUEST_GONE)
 		r->gone = true;
 }

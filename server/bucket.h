@@ -46,6 +46,8 @@ struct pool {
 	struct connection *first, *last; /* waiting, linked by their queue_next */
 	uint32_t free_count, count;
 	uint32_t waiting, queue; /* now, and the most */
+	/* No wait of a request for its client began before this (patience.h). */
+	uint64_t stalled_from_ns;
 };
 
 /* Sets up the bucket in its meta piece. */

@@ -104,9 +104,11 @@ static void connection_expect(struct connection *c)
 	connection_timer(c, core.plan.idle_timeout_ns);
 }
 
-void connection_open(struct connection *c, int fd, bool secure)
+void connection_open(struct connection *c, int fd, struct address *address, bool secure)
 {
 	c->fd = fd;
+	c->address = address;
+	c->claimed = false;
 	c->secure = secure;
 	c->tls_done = false;
 	c->tls = NULL;
@@ -121,6 +123,13 @@ void connection_open(struct connection *c, int fd, bool secure)
 	/* A client that has only connected is as one that sends its head slowly. */
 	connection_timer(c, secure ? core.plan.tls.handshake_timeout_ns
 				   : core.plan.head_timeout_ns);
+}
+
+static void connection_unclaim(struct connection *c)
+{
+	if (c->claimed)
+		address_unclaim(c->address);
+	c->claimed = false;
 }
 
 void connection_close(struct connection *c)
@@ -139,6 +148,10 @@ void connection_close(struct connection *c)
 	}
 	close(c->fd);
 	c->fd = -1;
+	connection_unclaim(c);
+	if (c->address)
+		address_leave(&core.addresses, c->address);
+	c->address = NULL;
 	c->state = CONNECTION_FREE;
 	worker_slot_free(c->worker, c);
 }
@@ -231,9 +244,14 @@ static void connection_busy(struct connection *c, const char *cause)
 		     c->head.framing != PARSE_BODY_CHUNKED &&
 		     c->head.content_length <= OUTPUT_UNREAD_MAX;
 
+	connection_unclaim(c);
 	metrics_add(&worker->counts.rejected, 1);
 	connection_log(c, 503, cause, worker->now_ns - c->arrival_ns);
-	connection_answer(c, 503, "no bucket is free", stays, STR("Retry-After: 1\r\n"));
+	connection_answer(c, 503,
+			  strcmp(cause, "per-address") == 0
+				  ? "this address has too many requests under way"
+				  : "no bucket is free",
+			  stays, STR("Retry-After: 1\r\n"));
 	if (c->broken || !c->stays) {
 		connection_linger(c);
 		return;
@@ -278,6 +296,11 @@ static void connection_want(struct connection *c)
 	struct pool *pool = &c->worker->pool[c->class_index];
 
 	c->queued = false;
+	if (c->address && !address_claim(&core.addresses, c->address)) {
+		connection_busy(c, "per-address");
+		return;
+	}
+	c->claimed = c->address != NULL;
 	c->given = pool_take(pool);
 	if (c->given)
 		return;
@@ -371,6 +394,7 @@ static void connection_release(struct connection *c)
 		escapes_end(bucket, r);
 	worker_log_request(worker, r);
 	timer_clear(&worker->timers, &c->timer);
+	connection_unclaim(c);
 	c->bucket = NULL;
 	if (!escapes_on())
 		bucket_clear(bucket);
@@ -547,6 +571,21 @@ void connection_event(struct connection *c, uint32_t events)
 	connection_advance(c);
 }
 
+/* Wakes the request with that, and goes on behind it if it is done. */
+static void connection_wake(struct connection *c, enum request_wake wake)
+{
+	if (!request_resume(&c->bucket->request, wake))
+		return;
+	connection_done(c);
+	connection_advance(c);
+}
+
+void connection_give_up(struct connection *c)
+{
+	assert(c->state == CONNECTION_RUN);
+	connection_wake(c, REQUEST_GIVEN_UP);
+}
+
 void connection_timeout(struct connection *c)
 {
 	switch (c->state) {
@@ -564,12 +603,7 @@ void connection_timeout(struct connection *c)
 		connection_busy(c, "busy-wait");
 		connection_advance(c);
 		return;
-	case CONNECTION_RUN:
-		if (request_resume(&c->bucket->request, REQUEST_TIMED_OUT)) {
-			connection_done(c);
-			connection_advance(c);
-		}
-		return;
+	case CONNECTION_RUN: connection_wake(c, REQUEST_TIMED_OUT); return;
 	case CONNECTION_DISCARD:
 	case CONNECTION_LINGER: connection_close(c); return;
 	case CONNECTION_FREE: return;

@@ -32,6 +32,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+struct address;
 struct bucket;
 struct pool;
 struct worker;
@@ -58,6 +59,7 @@ struct connection {
 	uint8_t class_index;                /* of the current request */
 	int16_t route;                      /* that chose it, or -1 */
 	bool queued;                        /* it had to wait in its pool's line */
+	bool claimed;                       /* one of its address's requests is its own */
 	bool armed;                         /* the head's timer runs since its first byte */
 	struct connection *previous, *next; /* idle list or free list */
 	struct connection *ready_next;
@@ -65,6 +67,7 @@ struct connection {
 	struct pool *pool;                              /* that it waits for */
 	struct bucket *given;                           /* by a pool, to start with */
 	struct worker *worker;
+	struct address *address; /* of the client, or NULL: not counted */
 	struct bucket *bucket;
 	char *bytes; /* header buffer */
 	uint32_t room, start, at, filled;
@@ -85,13 +88,16 @@ enum {
 };
 
 /* A new client on an empty slot. */
-void connection_open(struct connection *connection, int fd, bool secure);
+void connection_open(struct connection *connection, int fd, struct address *address,
+		     bool secure);
 /* Does all that can be done now. */
 void connection_advance(struct connection *connection);
 /* What epoll said. */
 void connection_event(struct connection *connection, uint32_t events);
 /* Its timer is due. */
 void connection_timeout(struct connection *connection);
+/* Its request, which waits for the client, is ended for the sake of others. */
+void connection_give_up(struct connection *connection);
 /* Drops it where it stands; not in RUN. */
 void connection_close(struct connection *connection);
 

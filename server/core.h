@@ -9,6 +9,7 @@
 #define PAIL_SERVER_CORE_H
 
 #include "base/limits.h"
+#include "server/address.h"
 #include "server/balance.h"
 #include "server/handler.h"
 #include "server/region.h"
@@ -34,6 +35,7 @@ struct core {
 	struct worker *worker[CORE_THREADS_MAX];
 
 	struct supervised supervised;
+	struct addresses addresses; /* of clients; unused without limits of them */
 	struct balance balance[CORE_THREADS_MAX]; /* how loaded each worker is */
 
 	_Atomic uint32_t app_generation; /* goes up with each pail_reload() */

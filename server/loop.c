@@ -4,6 +4,7 @@
 #include "server/aio.h"
 #include "server/fault.h"
 #include "server/malloc.h"
+#include "server/patience.h"
 #include "server/resolve.h"
 
 #include <assert.h>
@@ -231,10 +232,24 @@ static bool worker_pass_on(struct worker *worker)
 	return true;
 }
 
-/* accept4(), or -1: there is none, or one can't be had now. */
-static int worker_accept_one(struct worker *worker, int listen_fd)
+enum { WORKER_TURNED_AWAY = -2 };
+
+/* accept4(), or -1: there is none, or one can't be had now; or WORKER_TURNED_AWAY. */
+static int worker_accept_one(struct worker *worker, int listen_fd, struct address **address)
 {
-	int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct sockaddr_storage from;
+	socklen_t length = sizeof(from);
+	bool counts = limits_addresses(&core.plan) > 0;
+	int fd = accept4(listen_fd, counts ? (struct sockaddr *)&from : NULL,
+			 counts ? &length : NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	*address = NULL;
+	if (fd >= 0 && counts &&
+	    address_enter(&core.addresses, (struct sockaddr *)&from, address) < 0) {
+		metrics_add(&worker->counts.turned_away, 1);
+		close(fd);
+		return WORKER_TURNED_AWAY;
+	}
 
 	if (fd >= 0 ||
 	    (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM))
@@ -260,7 +275,10 @@ static void worker_accept(struct worker *worker, int listen_fd, int regardless)
 		}
 		if (i >= regardless && worker_pass_on(worker))
 			return;
-		int fd = worker_accept_one(worker, listen_fd);
+		struct address *address;
+		int fd = worker_accept_one(worker, listen_fd, &address);
+		if (fd == WORKER_TURNED_AWAY)
+			continue;
 		if (fd < 0)
 			break;
 		struct connection *c = worker_slot_take(worker);
@@ -268,7 +286,7 @@ static void worker_accept(struct worker *worker, int listen_fd, int regardless)
 					    .data.ptr = c};
 		any = true;
 		metrics_add(&worker->counts.accepted, 1);
-		connection_open(c, fd, listen_fd == core.tls_fd);
+		connection_open(c, fd, address, listen_fd == core.tls_fd);
 		if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
 			connection_close(c);
 		else
@@ -333,8 +351,11 @@ static const struct timespec *worker_patience(const struct worker *worker,
 {
 	const struct timer *timer = timers_first(&worker->timers);
 	uint64_t until_ns = timer ? timer->at_ns : UINT64_MAX;
+	uint64_t due_ns = patience_due_ns(worker);
 	uint64_t ns = 0;
 
+	if (due_ns < until_ns)
+		until_ns = due_ns;
 	if (worker->rest_until_ns && worker->rest_until_ns < until_ns)
 		until_ns = worker->rest_until_ns;
 	/* Lines that the log did not take yet, messages that wait for more: soon again. */
@@ -416,6 +437,8 @@ void worker_turn(struct worker *worker)
 	}
 	worker_run_ready(worker);
 	worker_run_timers(worker);
+	patience_look(worker);
+	worker_run_ready(worker);
 	if (newcomers && worker->listening)
 		worker_accept(worker, core.listen_fd, 0);
 	/* A wake from another worker does not say which of the two. */

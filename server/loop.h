@@ -44,7 +44,8 @@ struct worker_counts {
 	/* requests: that ran, of them failed: by a cause; rejected: 503 without
 	 * a bucket; refused: 4xx of the core's own */
 	uint64_t accepted, evicted, requests, failed, rejected, refused;
-	uint64_t passed_on; /* times that a newcomer was left to another worker */
+	uint64_t turned_away; /* newcomers whose address had as many as it may */
+	uint64_t passed_on;   /* times that a newcomer was left to another worker */
 	/* times that a handler waited for its own descriptors; the most at once */
 	uint64_t io_waits, io_waiting_peak;
 };

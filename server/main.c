@@ -31,6 +31,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -264,13 +265,28 @@ static int tls_check(struct err *err)
 	return tls_open(err);
 }
 
+/* The table of clients' addresses, with a key that nobody outside knows. */
+static int addresses_open(struct err *err)
+{
+	uint64_t key;
+
+	if (limits_addresses(&core.plan) == 0)
+		return 0;
+	if (getrandom(&key, sizeof(key), 0) != (ssize_t)sizeof(key))
+		return err_errno(err, "can't get random bytes");
+	addresses_init(&core.addresses, region_addresses(&core.region),
+		       limits_addresses(&core.plan), core.plan.connections_per_address,
+		       core.plan.per_address, key);
+	return 0;
+}
+
 /* All of the core but the workers' threads. */
 static int core_open(const struct options *options, struct err *err)
 {
 	if (region_open(&core.region, &core.plan, err) < 0)
 		return -1;
 	malloc_system_open(region_system(&core.region), core.plan.system_bytes);
-	if (sockets_open(&core.plan, err) < 0 || tls_open(err) < 0)
+	if (sockets_open(&core.plan, err) < 0 || tls_open(err) < 0 || addresses_open(err) < 0)
 		return -1;
 	if (descriptors_allow(&core.plan, err) < 0 || fault_open(err) < 0 ||
 	    app_open(options->app, &core.handler, err) < 0)
@@ -455,6 +471,7 @@ static void core_log_end(void)
 		const struct worker_counts *counts = &core.worker[i]->counts;
 		all.accepted += counts->accepted;
 		all.evicted += counts->evicted;
+		all.turned_away += counts->turned_away;
 		all.requests += counts->requests;
 		all.failed += counts->failed;
 		all.rejected += counts->rejected;
@@ -467,17 +484,18 @@ static void core_log_end(void)
 	int length = snprintf(
 		line, sizeof(line),
 		"{\"end\":true,\"connections\":%" PRIu64 ",\"evicted\":%" PRIu64
-		",\"requests\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"rejected\":%" PRIu64
-		",\"refused\":%" PRIu64 ",\"system_bytes\":%" PRIu64
+		",\"turned_away\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"failed\":%" PRIu64
+		",\"rejected\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"system_bytes\":%" PRIu64
 		",\"system_blocks\":%" PRIu64 ",\"system_bytes_peak\":%" PRIu64
 		",\"system_refusals\":%" PRIu64 ",\"escapes\":%" PRIu64 ",\"io_waits\":%" PRIu64
 		",\"io_waiting_peak\":%" PRIu64
 		",\"outgoing\":%u,\"outgoing_peak\":%u,\"outgoing_refused\":%" PRIu64
 		",\"tls_bytes_peak\":%" PRIu64 "}\n",
-		all.accepted, all.evicted, all.requests, all.failed, all.rejected, all.refused,
-		system.system_bytes_now, system.system_blocks, system.system_bytes_peak,
-		system.refused, escapes_count(), all.io_waits, all.io_waiting_peak, sockets.now,
-		sockets.peak, sockets.refused, tls_pool_peak());
+		all.accepted, all.evicted, all.turned_away, all.requests, all.failed,
+		all.rejected, all.refused, system.system_bytes_now, system.system_blocks,
+		system.system_bytes_peak, system.refused, escapes_count(), all.io_waits,
+		all.io_waiting_peak, sockets.now, sockets.peak, sockets.refused,
+		tls_pool_peak());
 	if (write(core.log_fd, line, (size_t)length) < 0)
 		fprintf(stderr, "pail serve: can't write the log: %s\n", strerror(errno));
 }

@@ -290,6 +290,7 @@ ONCE_LINE(restarts_line, "%" PRIu32, core.supervised.generation)
 ONCE_LINE(connections_line, "%" PRIu64, totals_of().open)
 ONCE_LINE(connections_most_line, "%" PRIu32, core.plan.connections)
 ONCE_LINE(accepted_line, "%" PRIu64, totals_of().counts.accepted)
+ONCE_LINE(turned_away_line, "%" PRIu64, totals_of().counts.turned_away)
 ONCE_LINE(evicted_line, "%" PRIu64, totals_of().counts.evicted)
 ONCE_LINE(big_line, "%" PRIu32, core.plan.big_stack_count)
 ONCE_LINE(big_in_use_line, "%" PRIu64, totals_of().big_in_use)
@@ -419,6 +420,9 @@ static const struct family families[] = {
 	 ONCE},
 	{"pail_connections_evicted_total", "counter",
 	 "Connections without a bucket that were closed to make room.", evicted_line, ONCE},
+	{"pail_connections_turned_away_total", "counter",
+	 "Connections closed at once, since their address had as many as it may.",
+	 turned_away_line, ONCE},
 	{"pail_big_stacks", "gauge", "Big stacks that can be lent.", big_line, ONCE},
 	{"pail_big_stacks_in_use", "gauge", "Big stacks lent now.", big_in_use_line, ONCE},
 	{"pail_log_lines_total", "counter", "Lines of the access log.", log_line, ONCE},
@@ -534,6 +538,7 @@ static void json_head(struct out *out)
 	json_u64(out, "open", t.open);
 	json_u64(out, "limit", core.plan.connections);
 	json_u64(out, "accepted", t.counts.accepted);
+	json_u64(out, "turned_away", t.counts.turned_away);
 	put(out, "\"evicted\":%" PRIu64 "},\"requests\":{", t.counts.evicted);
 	json_u64(out, "started", t.counts.requests);
 	json_u64(out, "failed", t.counts.failed);

@@ -34,11 +34,14 @@ static int output_wait(struct pail_request *r, uint64_t *due_ns, size_t *moved_b
 		*due_ns = r->worker->now_ns + core.plan.write_timeout_ns;
 		*moved_bytes = 0;
 	}
+	r->stalled_from_ns = *due_ns - core.plan.write_timeout_ns;
 	enum request_wake wake = request_wait(r, REQUEST_WAIT_WRITE, *due_ns);
 	if (wake == REQUEST_GONE)
 		return output_gone(r, "client-gone");
 	if (wake == REQUEST_TIMED_OUT)
 		return output_gone(r, "write-timeout");
+	if (wake == REQUEST_GIVEN_UP)
+		return output_gone(r, "slow-reader");
 	return 0;
 }
 

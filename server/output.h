@@ -12,7 +12,7 @@
  * longer than half the socket's buffer, so the socket takes it in one piece.
  *
  * Slow readers: each write_timeout must move OUTPUT_PROGRESS_BYTES or all that
- * is left, or the connection is closed.
+ * is left, or the connection is closed; sooner while others wait (patience.h).
  */
 #ifndef PAIL_SERVER_OUTPUT_H
 #define PAIL_SERVER_OUTPUT_H

@@ -40,6 +40,11 @@ static size_t admin_bytes(const struct plan *plan)
 	return plan->admin[0] ? LIMITS_ADMIN_REGION_BYTES : 0;
 }
 
+static size_t addresses_bytes(const struct plan *plan)
+{
+	return limits_addresses(plan) * (size_t)LIMITS_ADDRESS_BYTES;
+}
+
 static void region_lay_out(struct region *region, const struct plan *plan)
 {
 	size_t at = LIMITS_PAGE_BYTES;
@@ -72,6 +77,8 @@ static void region_lay_out(struct region *region, const struct plan *plan)
 	region->connections = at;
 	at += page_round(plan->connections * (size_t)LIMITS_CONNECTION_BYTES) +
 	      LIMITS_PAGE_BYTES;
+	region->addresses = at;
+	at += page_round(addresses_bytes(plan)) + LIMITS_PAGE_BYTES;
 	region->system = at;
 	at += page_round(plan->system_bytes) + LIMITS_PAGE_BYTES;
 	region->tls = at;
@@ -140,6 +147,7 @@ static int region_touch_all(struct region *region)
 			       page_round(plan->connections * plan->head_bytes));
 	failed |= region_touch(region, region->connections,
 			       page_round(plan->connections * (size_t)LIMITS_CONNECTION_BYTES));
+	failed |= region_touch(region, region->addresses, page_round(addresses_bytes(plan)));
 	failed |= region_touch(region, region->system, page_round(plan->system_bytes));
 	failed |= region_touch(region, region->tls, page_round(limits_tls_bytes(plan)));
 	failed |= region_touch(region, region->admin, admin_bytes(plan));
@@ -248,6 +256,11 @@ unsigned char *region_head(const struct region *region, uint32_t connection)
 unsigned char *region_connections(const struct region *region)
 {
 	return region->base + region->connections;
+}
+
+unsigned char *region_addresses(const struct region *region)
+{
+	return region->base + region->addresses;
 }
 
 unsigned char *region_system(const struct region *region)

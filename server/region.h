@@ -56,7 +56,7 @@ struct region {
 	/* Offsets from base. */
 	size_t threads, stacks[LIMITS_CLASSES_MAX], big_stacks, resolvers,
 		arenas[LIMITS_CLASSES_MAX];
-	size_t meta, heads, connections, system, admin, tls;
+	size_t meta, heads, connections, addresses, system, admin, tls;
 	size_t stack_bytes[LIMITS_CLASSES_MAX];
 };
 
@@ -73,6 +73,7 @@ unsigned char *region_meta(const struct region *region, uint32_t bucket);
 unsigned char *region_head(const struct region *region, uint32_t connection);
 size_t region_head_bytes(const struct region *region); /* of one: rounded down to 16 */
 unsigned char *region_connections(const struct region *region);
+unsigned char *region_addresses(const struct region *region);
 unsigned char *region_tls(const struct region *region);
 unsigned char *region_system(const struct region *region);
 unsigned char *region_admin(const struct region *region);

@@ -58,7 +58,8 @@ enum request_wait {
 	REQUEST_WAIT_TIME,
 	REQUEST_WAIT_IO, /* descriptors of the handler's own (aio.h), or a time */
 };
-enum request_wake { REQUEST_WOKEN, REQUEST_TIMED_OUT, REQUEST_GONE };
+/* GIVEN_UP: others want the bucket, and the client was too slow (patience.h). */
+enum request_wake { REQUEST_WOKEN, REQUEST_TIMED_OUT, REQUEST_GONE, REQUEST_GIVEN_UP };
 
 struct request_defer {
 	void (*fn)(void *);
@@ -91,6 +92,9 @@ struct pail_request {
 	size_t body_bytes;
 	/* What is left of body_timeout, 0: not begun; and since how much content. */
 	uint64_t body_patience_ns, body_patience_from_bytes;
+	/* While it waits for the client: since when without enough progress, less
+	 * what it did itself meanwhile. */
+	uint64_t stalled_from_ns;
 
 	/* The response. */
 	int status;

@@ -143,8 +143,8 @@ class Server:
         """All of stderr, once that text is in it."""
         return wait_until(lambda: text in self.errors() and self.errors(), f"{text!r} on stderr")
 
-    def client(self):
-        return Client(self.port)
+    def client(self, **more):
+        return Client(self.port, **more)
 
     def get(self, target, **more):
         with self.client() as client:
@@ -176,8 +176,8 @@ class Closed(Exception):
 
 
 class Client:
-    def __init__(self, port, timeout=PATIENCE):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+    def __init__(self, port, timeout=PATIENCE, source="127.0.0.1"):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout, (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.input = b""
 
@@ -251,9 +251,9 @@ class Client:
         self.send(self.request(method, target, headers, body))
         return self.read(head_only=method == "HEAD")
 
-    def hold(self, path, method="POST"):
+    def hold(self, path, method="POST", length=1):
         """A request whose handler runs and waits for its body: it has a bucket until release()."""
-        self.send(self.request(method, path, [("Content-Length", "1"), ("Expect", "100-continue")]))
+        self.send(self.request(method, path, [("Content-Length", str(length)), ("Expect", "100-continue")]))
         answer = self.read()
         assert answer.status == 100, answer
 

@@ -4,21 +4,23 @@
 import time
 import unittest
 
-from harness import SANITIZED, Client, Server, wait_until
+from harness import SANITIZED, Client, Closed, Server, wait_until
 
 CONF = """
 [server]
 queue = {queue}
 wait = {wait}
 connections = {connections}
+patience = {patience}
+{more}
 [bucket main]
 size = 256K
 count = {count}
 """
 
 
-def conf(queue=0, wait="1s", connections=64, count=1):
-    return CONF.format(queue=queue, wait=wait, connections=connections, count=count)
+def conf(queue=0, wait="1s", connections=64, count=1, patience="0", more=""):
+    return CONF.format(queue=queue, wait=wait, connections=connections, count=count, patience=patience, more=more)
 
 
 class Admission(unittest.TestCase):
@@ -51,6 +53,17 @@ class Admission(unittest.TestCase):
             self.assertEqual(second.ask("GET", "/x").status, 200)
             self.assertEqual([line.get("cause") for line in server.wait_lines(4)][:2], ["busy", "busy"])
 
+    def test_a_bucket_is_taken_when_the_head_is_complete_and_not_before(self):
+        with Server("talk", conf(queue=0)) as server:
+            idle, unfinished, third = self.clients(server, 3)
+            self.assertEqual(idle.ask("GET", "/x").status, 200)  # and stays
+            unfinished.send("GET /late HTTP/1.1\r\nHost: a\r\nX: ")
+            (holder,) = self.holders(server, 1)  # the only bucket was free
+            unfinished.send("1\r\n\r\n")
+            self.assertEqual(unfinished.read().status, 503)
+            self.assertEqual(holder.release().status, 200)
+            self.assertEqual(third.ask("GET", "/x").status, 200)
+
     def test_those_who_wait_are_served_in_order(self):
         with Server("talk", conf(queue=8, wait="60s")) as server:
             (holder,) = self.holders(server, 1)
@@ -76,7 +89,9 @@ class Admission(unittest.TestCase):
             begun = time.monotonic()
             waiter.send(waiter.request("GET", "/waiter"))
             third.send(third.request("GET", "/third"))
-            self.assertEqual([third.read().status, waiter.read().status], [503, 503])
+            answers = third.read(), waiter.read()
+            self.assertEqual([answer.status for answer in answers], [503, 503])
+            self.assertEqual([answer.headers["retry-after"] for answer in answers], ["1", "1"])
             self.assertGreater(time.monotonic() - begun, 0.39)
             self.assertEqual(holder.release().status, 200)
             lines = [(line["path"], line.get("cause")) for line in server.wait_lines(3)]
@@ -192,6 +207,148 @@ retry = yes
             for client in busy:
                 client.socket.close()
             self.assertEqual(late.read().body, b"GET /late?\n")
+
+    # -- patience with slow clients
+
+    def cut(self, server, cause):
+        return [line["path"] for line in server.lines() if line.get("cause") == cause]
+
+    def test_a_slow_body_makes_room_for_who_waits(self):
+        with Server("talk", conf(queue=1, wait="60s", patience="50ms")) as server:
+            (holder,) = self.holders(server, 1)
+            self.assertEqual(server.get("/x").status, 200)
+            answer = holder.read()
+            self.assertEqual((answer.status, answer.headers["connection"]), (408, "close"))
+            self.assertEqual(self.cut(server, "slow-body"), ["/echo"])
+
+    def test_a_body_that_trickles_is_no_progress(self):
+        with Server("talk", conf(queue=4, wait="60s", patience="300ms")) as server:
+            (slow,) = self.clients(server, 1)
+            slow.hold("/echo", length=1000)
+            (waiter,) = self.clients(server, 1)
+            waiter.send(waiter.request("GET", "/x"))
+            waiter.socket.settimeout(0.02)
+
+            def served():
+                try:
+                    return waiter.read().status == 200
+                except TimeoutError:
+                    slow.send(b"x")  # 1000 of these would take 20 s
+                    return False
+
+            wait_until(served, "an answer")
+            self.assertEqual(slow.read().status, 408)
+            self.assertEqual(self.cut(server, "slow-body"), ["/echo"])
+
+    def test_a_slow_reader_makes_room_for_who_waits(self):
+        with Server("talk", conf(queue=1, wait="60s", patience="50ms")) as server:
+            (slow,) = self.clients(server, 1)
+            slow.send(slow.request("GET", "/stream?bytes=30000000&piece=50000"))
+            slow.until(b"\r\n\r\n")  # it has begun, and nothing more is read
+            self.assertEqual(server.get("/x").status, 200)
+            self.assertEqual(self.cut(server, "slow-reader"), ["/stream"])
+
+    def test_of_several_the_one_that_has_waited_longest_is_ended(self):
+        with Server("talk", conf(queue=8, wait="60s", patience="300ms", count=3)) as server:
+            first, *others = self.holders(server, 3)
+            self.assertEqual(server.get("/x").status, 200)
+            self.assertEqual(first.read().status, 408)
+            self.assertEqual([client.release().status for client in others], [200, 200])
+
+    def test_while_no_one_waits_it_is_endless(self):
+        with Server("talk", conf(queue=1, wait="60s", patience="50ms", count=2)) as server:
+            (holder,) = self.holders(server, 1)
+            until = time.monotonic() + 0.3
+            while time.monotonic() < until:
+                self.assertEqual(server.get("/x").status, 200)
+            self.assertEqual(holder.release().status, 200)
+
+    def test_a_request_that_waits_for_no_client_is_left_alone(self):
+        with Server("talk", conf(queue=1, wait="60s", patience="50ms")) as server:
+            sleeper, waiter = self.clients(server, 2)
+            sleeper.send(sleeper.request("GET", "/sleep?ms=500"))
+            waiter.send(waiter.request("GET", "/x"))
+            self.assertEqual(sleeper.read().body, b"slept\n")
+            self.assertEqual(waiter.read().status, 200)
+
+    def test_more_slow_clients_than_buckets_and_places_keep_no_one_out(self):
+        with Server("talk", conf(queue=4, wait="60s", patience="100ms", count=4)) as server:
+            slow = self.clients(server, 8)
+            for client in slow:
+                client.send(client.request("POST", "/echo", [("Content-Length", "1000")]) + b"x")
+            good = self.clients(server, 1)[0]
+            wait_until(lambda: good.ask("GET", "/x").status == 200, "a place and a bucket")
+            # Whoever waited had one ended; the last have their buckets still.
+            wait_until(lambda: len(self.cut(server, "slow-body")) >= 3, "their ends")
+            for client in slow:
+                client.socket.close()
+            self.assertEqual([good.ask("GET", "/x").status for _ in range(20)], [200] * 20)
+
+    # -- what one address may hold
+
+    def test_an_address_has_so_many_requests_and_others_the_rest(self):
+        with Server("talk", conf(queue=8, wait="60s", count=3, more="per_address = 2")) as server:
+            holders = self.holders(server, 2)
+            with server.client() as third:
+                answer = third.ask("GET", "/x")
+                self.assertEqual((answer.status, answer.headers["retry-after"]), (503, "1"))
+                self.assertIn(b"address", answer.body)
+                with server.client(source="127.0.0.2") as other:
+                    self.assertEqual([other.ask("GET", "/x").status for _ in range(5)], [200] * 5)
+                self.assertEqual(holders[0].release().status, 200)
+                self.assertEqual([third.ask("GET", "/x").status for _ in range(5)], [200] * 5)
+                self.assertEqual(holders[0].ask("POST", "/echo", body=b"x").status, 200)
+            self.assertEqual(holders[1].release().status, 200)
+            self.assertEqual([line["path"] for line in server.lines() if line.get("cause") == "per-address"], ["/x"])
+
+    def test_the_line_counts_for_the_address_too(self):
+        with Server("talk", conf(queue=8, wait="60s", more="per_address = 2")) as server:
+            (holder,) = self.holders(server, 1)
+            waiter, third = self.clients(server, 2)
+            waiter.send(waiter.request("GET", "/waiter"))
+
+            def refused():
+                with server.client() as client:
+                    client.send(client.request("GET", "/x"))
+                    client.socket.settimeout(0.2)
+                    try:
+                        return client.read().status == 503
+                    except TimeoutError:  # it was before the waiter; now it has gone
+                        return False
+
+            wait_until(refused, "two of them")
+            self.assertEqual(holder.release().status, 200)
+            self.assertEqual(waiter.read().status, 200)
+            self.assertEqual(third.ask("GET", "/x").status, 200)
+
+    def test_who_gives_up_waiting_is_not_counted_any_more(self):
+        with Server("talk", conf(queue=8, wait="50ms", more="per_address = 2")) as server:
+            (holder,) = self.holders(server, 1)
+            waiter = self.clients(server, 1)[0]
+            for _ in range(4):  # each waits, is 503, and is not there any more
+                self.assertIn(b"bucket", waiter.ask("GET", "/waiter").body)
+            self.assertEqual(holder.release().status, 200)
+            self.assertEqual({line.get("cause") for line in server.wait_lines(5)}, {"busy-wait", None})
+
+    def test_an_address_has_so_many_connections_and_others_the_rest(self):
+        with Server("talk", conf(count=8, more="connections_per_address = 3")) as server:
+            clients = self.clients(server, 3)
+            for client in clients:
+                self.assertEqual(client.ask("GET", "/x").status, 200)
+            with server.client() as fourth:
+                self.assertTrue(fourth.ended())
+            with server.client(source="127.0.0.2") as other:
+                self.assertEqual(other.ask("GET", "/x").status, 200)
+            self.assertEqual([client.ask("GET", "/x").status for client in clients], [200] * 3)
+            clients[0].socket.close()
+
+            def room():
+                try:
+                    return server.get("/x").status == 200
+                except (Closed, OSError):
+                    return False
+
+            wait_until(room, "the place of the one that left")
 
     @unittest.skipIf(SANITIZED, "the sanitizer owns malloc")
     def test_the_bound_holds_in_resident_memory(self):

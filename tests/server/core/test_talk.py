@@ -22,6 +22,7 @@ head_timeout = 1s
 body_timeout = 1s
 write_timeout = 1s
 idle_timeout = 2s
+patience = 0
 """ + CONF
 
 
