@@ -64,7 +64,8 @@ class Server(harness.Server):
                          if "[server]" not in conf else conf.replace("[server]", "[server]\nimage = 32M", 1) + section(more=more),
                          **words)
         self.plain_port = self.port
-        self.port = int(re.search(r":(\d+) with TLS", self.errors()).group(1))
+        # The port file may be there before this is said.
+        self.port = int(harness.wait_until(lambda: re.search(r":(\d+) with TLS", self.errors()), "the address of TLS").group(1))
 
     def client(self):
         return Client(self.port)

@@ -112,7 +112,7 @@ class Tls(unittest.TestCase):
         cert, key = certificate("changing")
         conf = f"[server]\nimage = 32M\n[tls]\nlisten = 127.0.0.1:0\ncert = {cert}\nkey = {key}\n" + CONF
         with harness.Server("talk", conf) as server:
-            port = int(re.search(r":(\d+) with TLS", server.errors()).group(1))
+            port = int(wait_until(lambda: re.search(r":(\d+) with TLS", server.errors()), "the address of TLS").group(1))
             with Client(port, using=context("changing")) as old:
                 self.assertEqual(old.ask("GET", "/a").status, 200)
                 for path, other in zip((cert, key), certificate("two")):
