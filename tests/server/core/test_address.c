@@ -80,8 +80,8 @@ static void test_address__a_unix_socket_has_none(void **state)
 
 	(void)state;
 	for (int i = 0; i < 10; i++) {
-		assert_int_equal(
-			address_enter(&table->all, (struct sockaddr *)&from, &address), 0);
+		assert_int_equal(address_enter(&table->all, (struct sockaddr *)&from, &address),
+				 0);
 		assert_null(address);
 	}
 	table_free(table);
@@ -172,8 +172,7 @@ int main(void)
 		cmocka_unit_test(test_address__a_unix_socket_has_none),
 		cmocka_unit_test(test_address__limits_hold_and_what_leaves_makes_room),
 		cmocka_unit_test(test_address__zero_is_no_limit),
-		cmocka_unit_test(
-			test_address__it_is_as_a_plain_table_whatever_comes_and_goes),
+		cmocka_unit_test(test_address__it_is_as_a_plain_table_whatever_comes_and_goes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
