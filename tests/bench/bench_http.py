@@ -241,7 +241,7 @@ def good(port, seconds):
     return sorted(latencies), failures
 
 
-def hold(port, count, first, each, stop, read=0):
+def hold(port, count, first, each, stop, read=0, source="127.0.0.1"):
     """Connections that send `first` and then one byte of `each` every second."""
     clients = []
     while not stop.is_set():
@@ -249,6 +249,7 @@ def hold(port, count, first, each, stop, read=0):
             try:
                 client = socket.socket()
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.bind((source, 0))
                 client.connect(("127.0.0.1", port))
                 client.sendall(first)
                 client.setblocking(False)
@@ -284,7 +285,17 @@ def churn(port, data, stop):
 
 
 def abuse(seconds):
-    conf = "[server]\nconnections = 256\n[bucket main]\nsize = 256K\ncount = 64\n"
+    print("everyone from one address, without limits of addresses:")
+    attack(seconds, "", "127.0.0.1", ATTACKS)
+    print("the attackers from another address, per_address = 32, connections_per_address = 64:")
+    attack(seconds, "per_address = 32\nconnections_per_address = 64\n", "127.0.0.2", [name for name in ATTACKS if name[0].isdigit()])
+
+
+ATTACKS = ["200 slow heads", "200 slow bodies", "40 slow readers", "200 slow readers", "huge bodies", "garbage", "churn"]
+
+
+def attack(seconds, limits, source, names):
+    conf = f"[server]\nconnections = 256\n{limits}[bucket main]\nsize = 256K\ncount = 64\n"
     peer = pail(plugin("talk"), conf)
     get = b"GET /stream?bytes=3000000&piece=3000 HTTP/1.1\r\nHost: a\r\n\r\n"
     attacks = {
@@ -298,11 +309,12 @@ def abuse(seconds):
     }
     try:
         good(peer.port, 1)
-        for name, (kind, words) in attacks.items():
+        for name in names:
+            kind, words = attacks[name]
             calm, failed = good(peer.port, seconds)
             stop = threading.Event()
             many = [threading.Thread(target=kind, args=(peer.port, *words[:-1], words[-1], stop) if kind is churn else
-                                     (peer.port, *words[:3], stop, *words[3:])) for _ in range(1)]
+                                     (peer.port, *words[:3], stop, *(words[3:] or (0,)), source)) for _ in range(1)]
             for thread in many:
                 thread.start()
             time.sleep(1)
