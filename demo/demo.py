@@ -27,7 +27,11 @@ TARGET = os.environ.get("DEMO_TARGET", "0.01")
 CONNECTIONS = 128
 HUNGRY = "hungry"
 HUNGRY_TARGET = "rows=60000"  # as in load/hungry.load and load/rare.load
-BUSY = 0.25  # of all CPUs: with more than that taken by others, times say nothing
+# Times say nothing where others (other programs, or the host of a virtual machine)
+# took more than this share of all CPUs, or where our own driver, which does
+# nothing but wait, sent one request in a hundred later than this.
+BUSY = 0.10
+LATE_NS = 5_000_000
 
 
 class Failure(Exception):
@@ -113,10 +117,11 @@ class Demo:
     def expect_if_quiet(self, fact, holds, promise):
         """For what depends on times. A server that does not get a CPU holds its
         buckets longer than was recorded, which is not the plan's fault."""
-        if fact["others_cpu"] <= BUSY:
+        if fact["others_cpu"] <= BUSY and fact["late_p99_ns"] <= LATE_NS:
             self.expect(holds, promise)
         elif not holds:
-            self.unjudged.append(f"{promise}; other programs took {fact['others_cpu']:.0%} of the CPUs")
+            self.unjudged.append(f"{promise}; others took {fact['others_cpu']:.0%} of the CPUs, and one request in a "
+                                 f"hundred was sent more than {fact['late_p99_ns'] / 1e6:.1f} ms late")
 
     # -- servers
 
@@ -318,6 +323,7 @@ class Demo:
                 "hungry": len(rows) - len(well),
                 "peak_bytes": run["peak"],
                 "others_cpu": round(run["others_cpu"], 3),
+                "late_p99_ns": lateness(rows),
                 "bound_bytes": bound if forecast else None,
                 "observed_500": count(rows, "500"),
                 "observed_503": count(rows, "503"),
@@ -394,6 +400,12 @@ def process_cpu_seconds(pid):
 
 def count(rows, status):
     return sum(row["status"] == status for row in rows)
+
+
+def lateness(rows):
+    """How late the driver sent: one request in a hundred later than this."""
+    late = sorted(int(row["sent_ns"]) - int(row["due_ns"]) for row in rows if int(row["sent_ns"]) >= 0)
+    return late[min(len(late) - 1, math.ceil(len(late) * 0.99) - 1)] if late else 0
 
 
 def latencies(rows):

@@ -52,14 +52,14 @@ def end_all():
 class Server:
     """with Server("faults", conf="[server]\\n...") as server: ..."""
 
-    def __init__(self, app, conf="", args=(), wrap=(), log=True, options=(), program=(SERVER,)):
+    def __init__(self, app, conf="", args=(), wrap=(), log=True, options=(), program=()):
         self.folder = tempfile.TemporaryDirectory()
         path = self.folder.name
         with open(f"{path}/pail.conf", "w", encoding="utf-8") as file:
             file.write(conf)
         app = app if "/" in app or ":" in app else plugin(app)
         self.log_path = f"{path}/log"
-        command = [*wrap, *program, "-c", f"{path}/pail.conf", "--app", app, "--listen", "127.0.0.1:0"]
+        command = [*wrap, *(program or (SERVER,)), "-c", f"{path}/pail.conf", "--app", app, "--listen", "127.0.0.1:0"]
         command += ["--port-file", f"{path}/port"]
         command += ["--log", self.log_path] if log else []
         command += [*options, "--", *args]
