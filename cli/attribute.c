@@ -2,7 +2,7 @@
 /* pail attribute: tells the requests of a recording anew. */
 #include "cli/cli.h"
 
-#include "libtrace/again.h"
+#include "libtrace/attribution/again.h"
 
 #include <argp.h>
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* pail combine: the parts of a sharded simulation, joined. */
 #include "cli/cli.h"
-#include "cli/sweep.h"
+#include "cli/planning/sweep.h"
 
 #include <argp.h>
 #include <inttypes.h>

@@ -3,7 +3,7 @@
 #include "cli/cli.h"
 
 #include "base/json.h"
-#include "libtrace/doctor.h"
+#include "libtrace/doctor/doctor.h"
 
 #include <argp.h>
 #include <limits.h>

@@ -7,10 +7,10 @@
 #include "base/file.h"
 #include "base/table.h"
 #include "base/units.h"
-#include "cli/load.h"
-#include "cli/openloop.h"
+#include "cli/driving/load.h"
+#include "cli/driving/openloop.h"
 #include "cli/progress.h"
-#include "cli/tally.h"
+#include "cli/driving/tally.h"
 
 #include <argp.h>
 #include <signal.h>

@@ -3,7 +3,7 @@
 #include "cli/cli.h"
 
 #include "base/json.h"
-#include "cli/csv.h"
+#include "cli/importing/csv.h"
 #include "cli/export_stacks.h"
 #include "cli/progress.h"
 #include "cli/sink.h"

@@ -3,7 +3,7 @@
 #include "cli/cli.h"
 
 #include "base/replay.h"
-#include "cli/importer.h"
+#include "cli/importing/importer.h"
 #include "cli/progress.h"
 #include "libtrace/trace.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* pail plan: the least memory that meets a target, why, and pail.conf. */
-#include "cli/certificate.h"
+#include "cli/planning/certificate.h"
 #include "cli/cli.h"
-#include "cli/plan_look.h"
-#include "cli/plan_text.h"
+#include "cli/pages/plan_look.h"
+#include "cli/planning/plan_text.h"
 #include "cli/progress.h"
-#include "cli/sim_options.h"
+#include "cli/planning/sim_options.h"
 
 #include "base/conf.h"
 #include "base/file.h"

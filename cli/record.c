@@ -4,11 +4,11 @@
 
 #include "base/table.h"
 #include "base/units.h"
-#include "cli/adapter.h"
-#include "cli/attach_dir.h"
+#include "cli/recording/adapter.h"
+#include "cli/recording/attach_dir.h"
 #include "cli/groups.h"
 #include "libtrace/collect.h"
-#include "libtrace/doctor.h"
+#include "libtrace/doctor/doctor.h"
 
 #include <argp.h>
 #include <errno.h>

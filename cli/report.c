@@ -6,8 +6,8 @@
 #include "base/table.h"
 #include "base/units.h"
 #include "cli/groups.h"
-#include "cli/report_page.h"
-#include "cli/report_sites.h"
+#include "cli/pages/report_page.h"
+#include "cli/pages/report_sites.h"
 #include "libtrace/trace.h"
 
 #include <argp.h>

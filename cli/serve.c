@@ -5,7 +5,7 @@
  * all else is the server's.
  */
 #include "cli/cli.h"
-#include "cli/recorder.h"
+#include "cli/recording/recorder.h"
 #include "server/server.h"
 
 #include <argp.h>

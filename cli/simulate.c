@@ -2,11 +2,11 @@
 /* pail simulate: the exact outcome of every candidate asked for. */
 #include "cli/cli.h"
 #include "cli/progress.h"
-#include "cli/sim_options.h"
-#include "cli/simulate_plan.h"
-#include "cli/stream.h"
-#include "cli/sweep.h"
-#include "cli/traffic.h"
+#include "cli/planning/sim_options.h"
+#include "cli/planning/simulate_plan.h"
+#include "cli/planning/stream.h"
+#include "cli/planning/sweep.h"
+#include "cli/planning/traffic.h"
 
 #include "base/conf.h"
 #include "simulator/sim.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* pail stackbound: the most stack that a handler takes, from gcc's call graphs. */
-#include "cli/callgraph.h"
+#include "cli/stackbound/callgraph.h"
 #include "cli/cli.h"
-#include "cli/stack_known.h"
+#include "cli/stackbound/stack_known.h"
 
 #include "base/file.h"
 #include "base/json.h"

@@ -7,8 +7,8 @@
 #include "cli/cli.h"
 #include "base/conf.h"
 #include "base/table.h"
-#include "cli/top_draw.h"
-#include "cli/top_sample.h"
+#include "cli/top/top_draw.h"
+#include "cli/top/top_sample.h"
 
 #include <argp.h>
 #include <errno.h>

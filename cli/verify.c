@@ -8,8 +8,8 @@
 #include "base/conf.h"
 #include "base/units.h"
 #include "cli/progress.h"
-#include "cli/rehearsal.h"
-#include "cli/verification.h"
+#include "cli/driving/rehearsal.h"
+#include "cli/driving/verification.h"
 #include "server/server.h"
 
 #include <argp.h>

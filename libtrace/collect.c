@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "libtrace/collect.h"
 
-#include "libtrace/pools.h"
-#include "libtrace/raw.h"
-#include "libtrace/sites.h"
+#include "libtrace/attribution/pools.h"
+#include "libtrace/attribution/raw.h"
+#include "libtrace/symbols/sites.h"
 
 #include <assert.h>
 #include <errno.h>

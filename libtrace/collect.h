@@ -16,10 +16,10 @@
 #define PAIL_LIBTRACE_COLLECT_H
 
 #include "base/err.h"
-#include "libtrace/attribute.h"
-#include "libtrace/probes.h"
-#include "libtrace/ring.h"
-#include "libtrace/rows.h"
+#include "libtrace/attribution/attribute.h"
+#include "libtrace/symbols/probes.h"
+#include "libtrace/ring/ring.h"
+#include "libtrace/attribution/rows.h"
 #include "libtrace/trace.h"
 
 struct collect_options {

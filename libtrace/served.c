@@ -2,8 +2,8 @@
 #include "libtrace/served.h"
 
 #include "base/record_message.h"
-#include "libtrace/route.h"
-#include "libtrace/rows.h"
+#include "libtrace/attribution/route.h"
+#include "libtrace/attribution/rows.h"
 
 #include <assert.h>
 #include <errno.h>

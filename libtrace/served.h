@@ -21,7 +21,7 @@
 #define PAIL_LIBTRACE_SERVED_H
 
 #include "base/err.h"
-#include "libtrace/redact.h"
+#include "libtrace/attribution/redact.h"
 
 #include <stdint.h>
 

@@ -3,10 +3,10 @@
  * The rest of pail/handler.h: what only reads the request or notes something
  * in it. Bodies are in body.c, responses in output.c, big stacks in stack.c.
  */
-#include "server/bucket.h"
-#include "server/loop.h"
-#include "server/malloc.h"
-#include "server/response.h"
+#include "server/request/bucket.h"
+#include "server/connection/loop.h"
+#include "server/memory/malloc.h"
+#include "server/http/response.h"
 
 #include <errno.h>
 #include <stdio.h>

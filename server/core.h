@@ -9,11 +9,11 @@
 #define PAIL_SERVER_CORE_H
 
 #include "base/limits.h"
-#include "server/address.h"
-#include "server/balance.h"
+#include "server/connection/address.h"
+#include "server/connection/balance.h"
 #include "server/handler.h"
-#include "server/region.h"
-#include "server/supervise.h"
+#include "server/memory/region.h"
+#include "server/operation/supervise.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

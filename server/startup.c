@@ -2,9 +2,9 @@
 #include "server/startup.h"
 
 #include "base/conf.h"
-#include "server/activation.h"
-#include "server/admin.h"
-#include "server/privileges.h"
+#include "server/operation/activation.h"
+#include "server/operation/admin.h"
+#include "server/operation/privileges.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 #include "base/limits.h"
-#include "server/listen.h"
+#include "server/connection/listen.h"
 
 struct startup {
 	int listen_fd, admin_fd, tls_fd; /* -1: none */

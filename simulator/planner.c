@@ -658,8 +658,8 @@ static int rule_add(struct plan *plan, const char *name, const char *behind, uin
 	return 0;
 }
 
-/* What the namer of routes (libtrace/route.h) gave up to name: no rule can say it, so
- * its class must be the one of all that no rule names. */
+/* What the namer of routes (libtrace/attribution/route.h) gave up to name: no rule can say it,
+ * so its class must be the one of all that no rule names. */
 static bool is_rest(const char *name)
 {
 	size_t length = strlen(name);

@@ -39,7 +39,7 @@
  *   first of a process image, THREAD_START the first of a thread.
  *
  * Only sockets make I/O events. Used by the shim, the reader and nobody else;
- * attribution sees `struct ring_event` (libtrace/ring.h).
+ * attribution sees `struct ring_event` (libtrace/ring/ring.h).
  */
 #ifndef PAIL_SHIM_EVENT_H
 #define PAIL_SHIM_EVENT_H

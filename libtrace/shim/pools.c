@@ -4,7 +4,7 @@
  * it out bit by bit and takes it back all at once, so to malloc a request that
  * makes 15,000 blocks looks like one that makes four. Here each block is an
  * ALLOC with its pool's name; that they go is said by the pool (event.h), and
- * the reader makes FREEs of it (libtrace/pools.h).
+ * the reader makes FREEs of it (libtrace/attribution/pools.h).
  *
  * libapr calls itself through its PLT, so apr_pstrdup() and the rest of what
  * allocates from a pool come by here as well, except apr_pvsprintf(), which

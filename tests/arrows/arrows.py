@@ -41,7 +41,7 @@ PARTS = {
         ["Threads::Threads", "dl", "m", "${CMAKE_DL_LIBS}", "PkgConfig::OPENSSL"],  # the last: pail-tls, a module
     ),
     "cli": (
-        ["base/*.h", "cli/*.h", "libtrace/trace.h", "libtrace/collect.h", "libtrace/again.h", "libtrace/doctor.h", "libtrace/served.h", "simulator/sim.h", "server/server.h", "pail/*.h"],
+        ["base/*.h", "cli/*.h", "libtrace/trace.h", "libtrace/collect.h", "libtrace/attribution/again.h", "libtrace/doctor/doctor.h", "libtrace/served.h", "simulator/sim.h", "server/server.h", "pail/*.h"],
         [],
         ["base", "libtrace", "simulator", "server"],
         ["PkgConfig::NETTLE", "PkgConfig::JANSSON", "Threads::Threads", "m"],
@@ -54,11 +54,11 @@ FILES = {
     "base/conf.c": ["ini.h"],
     "simulator/mpi.c": ["mpi.h"],
     "libtrace/store*.[ch]": ["sqlite3.h", "sqlite3ext.h"],
-    "libtrace/elf_file.c": ["gelf.h", "dwarf.h", "elfutils/*.h"],
-    "libtrace/symbols.c": ["dwarf.h", "elfutils/*.h", "libiberty/demangle.h"],
-    "cli/page.c": ["nettle/*.h"],
-    "cli/top_server.c": ["jansson.h"],
-    "server/tls_openssl.c": ["openssl/*.h"],  # a module of its own
+    "libtrace/symbols/elf_file.c": ["gelf.h", "dwarf.h", "elfutils/*.h"],
+    "libtrace/symbols/symbols.c": ["dwarf.h", "elfutils/*.h", "libiberty/demangle.h"],
+    "cli/pages/page.c": ["nettle/*.h"],
+    "cli/top/top_server.c": ["jansson.h"],
+    "server/tls/tls_openssl.c": ["openssl/*.h"],  # a module of its own
     "server/guests/lua.c": ["lua.h", "lauxlib.h", "lualib.h"],
     "server/guests/js.c": ["duktape.h"],
     "cli/main.c": ["pail_version.h"],  # made by the build

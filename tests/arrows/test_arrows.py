@@ -30,7 +30,7 @@ class Planted(unittest.TestCase):
 
     def test_what_the_design_allows_passes(self):
         self.plant("simulator/grid.c", '#include "libtrace/trace.h"\n#include <gsl/gsl_cdf.h>\n')
-        self.plant("libtrace/store.c", "#include <sqlite3.h>\n")
+        self.plant("libtrace/store/store.c", "#include <sqlite3.h>\n")
         self.plant("base/conf.c", "#include <ini.h>\n")
         self.plant("libtrace/shim/mark.c", '#include <pail/mark.h>\n#include "libtrace/shim/event.h"\n')
         self.assertEqual(self.includes(), [])
@@ -49,14 +49,14 @@ class Planted(unittest.TestCase):
             ("libtrace/shim/heap.c", '#include "libtrace/trace.h"', "libtrace/trace.h"),
             ("simulator/replay.c", '#include "server/server.h"', "server/server.h"),
             ("simulator/replay.c", '#include "libtrace/collect.h"', "libtrace/collect.h"),
-            ("server/loop.c", '#include "libtrace/trace.h"', "libtrace/trace.h"),
-            ("server/loop.c", '#include "simulator/sim.h"', "simulator/sim.h"),
+            ("server/connection/loop.c", '#include "libtrace/trace.h"', "libtrace/trace.h"),
+            ("server/connection/loop.c", '#include "simulator/sim.h"', "simulator/sim.h"),
             ("cli/cmd_plan.c", '#include "simulator/grid.h"', "simulator/grid.h"),
-            ("cli/cmd_plan.c", '#include "server/loop.h"', "server/loop.h"),
+            ("cli/cmd_plan.c", '#include "server/connection/loop.h"', "server/connection/loop.h"),
             ("include/pail/handler.h", '#include "base/str.h"', "base/str.h"),
-            ("server/loop.c", '#include "../simulator/sim.h"', "../simulator/sim.h"),
-            ("server/loop.c", '#include "loop.h"', "loop.h"),
-            ("server/loop.c", "#include <brand_new_library.h>", "brand_new_library.h"),
+            ("server/connection/loop.c", '#include "../simulator/sim.h"', "../simulator/sim.h"),
+            ("server/connection/loop.c", '#include "loop.h"', "loop.h"),
+            ("server/connection/loop.c", "#include <brand_new_library.h>", "brand_new_library.h"),
         ):
             with self.subTest(path=path, line=line):
                 self.setUp()
@@ -67,7 +67,7 @@ class Planted(unittest.TestCase):
                 self.assertIn(word, found[0])
 
     def test_an_include_in_a_comment_is_none(self):
-        self.plant("server/loop.c", '/*\n#include "libtrace/trace.h"\n*/\n//#include "simulator/sim.h"\n')
+        self.plant("server/connection/loop.c", '/*\n#include "libtrace/trace.h"\n*/\n//#include "simulator/sim.h"\n')
         self.assertEqual(self.includes(), [])
 
     def test_links_that_the_design_allows_pass(self):

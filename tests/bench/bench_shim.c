@@ -8,7 +8,7 @@
  *
  * --stacks: with the call stack of each allocation, made N frames deep (8).
  */
-#include "libtrace/ring.h"
+#include "libtrace/ring/ring.h"
 
 #include <pthread.h>
 #include <stdio.h>

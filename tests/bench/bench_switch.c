@@ -3,7 +3,7 @@
  * A change of stack and back: switch_to() beside swapcontext(3), in turns in
  * one run. Prints the median of the rounds and their spread, in ns a round trip.
  */
-#include "server/switch.h"
+#include "server/request/switch.h"
 
 #include <stdint.h>
 #include <stdio.h>

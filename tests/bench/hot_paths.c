@@ -14,8 +14,8 @@
  *	bare    the same without it: what `hook` is held against
  */
 #include "base/arena.h"
-#include "libtrace/ring.h"
-#include "server/parse.h"
+#include "libtrace/ring/ring.h"
+#include "server/http/parse.h"
 #include "simulator/sim.h"
 
 #include <stdio.h>

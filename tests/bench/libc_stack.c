@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How much stack calls of libc take, for cli/stack_known.c: each is made on a
+ * How much stack calls of libc take, for cli/stackbound/stack_known.c: each is made on a
  * painted stack of its own, cold and then with many arguments, and what was
  * overwritten is counted, less what an empty function overwrites. Prints
  * "NAME BYTES" lines. A measured figure is no proof: it is the most that was

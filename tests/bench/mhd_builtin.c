@@ -4,7 +4,7 @@
  * libmicrohttpd: one thread, epoll, malloc of whoever is linked or preloaded.
  * The peer of bench_http.py.
  */
-#include "server/builtin.h"
+#include "server/content/builtin.h"
 
 #include <microhttpd.h>
 #include <stdio.h>

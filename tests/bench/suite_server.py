@@ -39,7 +39,7 @@ local n = tonumber(ngx.var.uri:sub(2))
 local block = string.rep("\\170", n * 1024)
 ngx.print(tostring(#block))
 """,
-    # The generator and the model of server/builtin_csv.c, in Lua.
+    # The generator and the model of server/content/builtin_csv.c, in Lua.
     "csv-svg-path": """
 local state, lines = 52, {}
 for i = 1, 52 do

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cli/answer.h"
+#include "cli/driving/answer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

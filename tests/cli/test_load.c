@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cli/load.h"
+#include "cli/driving/load.h"
 #include "base/file.h"
 
 #include <math.h>

@@ -3,7 +3,7 @@
  * The driver against a small scripted server in a thread of its own, on a
  * loopback port of the kernel's choice.
  */
-#include "cli/openloop.h"
+#include "cli/driving/openloop.h"
 
 #include <arpa/inet.h>
 #include <poll.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cli/rehearsal.h"
+#include "cli/driving/rehearsal.h"
 #include "base/replay_file.h"
 
 #include <setjmp.h>

@@ -3,7 +3,7 @@
  * Any bytes as a call graph: it is refused with a message, or every function
  * in it has a depth, which its path adds up to.
  */
-#include "cli/callgraph.h"
+#include "cli/stackbound/callgraph.h"
 
 #include <stdlib.h>
 

@@ -3,7 +3,7 @@
  * Any bytes as a CSV of requests: refused with a message that names the file,
  * or rows whose numbers are in range and whose times can be added.
  */
-#include "cli/csv.h"
+#include "cli/importing/csv.h"
 
 #include <stdint.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * the scan ends, consumes what it is given, and its views lie within it. What
  * begins ends or goes on: no message ends that did not begin.
  */
-#include "libtrace/http.h"
+#include "libtrace/attribution/http.h"
 
 #include <stdint.h>
 #include <stdlib.h>

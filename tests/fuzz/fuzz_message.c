@@ -6,7 +6,7 @@
  * size of the pieces; every how-manieth is followed by a hole; which protocol
  * (0: as it is recognised); the rest.
  */
-#include "libtrace/message.h"
+#include "libtrace/attribution/message.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -6,9 +6,9 @@
  * anything. Bytes: 0 for a block as it is stored, 1 for what its frame holds;
  * how to split; the number of events, 2; the block.
  */
-#include "libtrace/attribute.h"
-#include "libtrace/pack.h"
-#include "libtrace/raw.h"
+#include "libtrace/attribution/attribute.h"
+#include "libtrace/store/pack.h"
+#include "libtrace/attribution/raw.h"
 
 #include <stdint.h>
 #include <stdlib.h>

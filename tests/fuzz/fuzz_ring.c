@@ -12,8 +12,8 @@
  * What comes out is attributed, and its pieces, modules and stacks are looked at,
  * as the recorder does.
  */
-#include "libtrace/attribute.h"
-#include "libtrace/ring.h"
+#include "libtrace/attribution/attribute.h"
+#include "libtrace/ring/ring.h"
 #include "libtrace/shim/region.h"
 
 #include <fcntl.h>

@@ -3,8 +3,8 @@
  * Any bytes as the packed parts of a trace, and as a whole trace file: either
  * refused, or read without stepping outside. The first byte chooses.
  */
-#include "libtrace/pack.h"
-#include "libtrace/batch.h"
+#include "libtrace/store/pack.h"
+#include "libtrace/store/batch.h"
 #include "libtrace/trace.h"
 
 #include <stdint.h>

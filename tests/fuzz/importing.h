@@ -3,7 +3,7 @@
 #ifndef PAIL_TESTS_FUZZ_IMPORTING_H
 #define PAIL_TESTS_FUZZ_IMPORTING_H
 
-#include "cli/importer.h"
+#include "cli/importing/importer.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -10,7 +10,7 @@
 #ifndef PAIL_TESTS_SCRIPT_H
 #define PAIL_TESTS_SCRIPT_H
 
-#include "libtrace/attribute.h"
+#include "libtrace/attribution/attribute.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -16,7 +16,7 @@
  *
  * The last line is a summary; the exit code is the command's.
  */
-#include "libtrace/ring.h"
+#include "libtrace/ring/ring.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "libtrace/http.h"
+#include "libtrace/attribution/http.h"
 
-#include "libtrace/route.h"
+#include "libtrace/attribution/route.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

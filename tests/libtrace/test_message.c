@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Streams of messages, whole and cut anywhere: the same messages come out. */
-#include "libtrace/message.h"
+#include "libtrace/attribution/message.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

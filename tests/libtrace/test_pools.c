@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Pools' blocks become allocations and frees. */
-#include "libtrace/pools.h"
+#include "libtrace/attribution/pools.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

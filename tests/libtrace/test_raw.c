@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Raw events: what goes into a block comes out of it. */
-#include "libtrace/raw.h"
+#include "libtrace/attribution/raw.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "libtrace/redact.h"
+#include "libtrace/attribution/redact.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The reader's side of the ring, against chunks written by hand. */
-#include "libtrace/ring.h"
+#include "libtrace/ring/ring.h"
 #include "libtrace/shim/region.h"
 
 #include <setjmp.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "libtrace/trace.h"
 
-#include "libtrace/columns.h"
-#include "libtrace/pack.h"
-#include "libtrace/batch.h"
+#include "libtrace/store/columns.h"
+#include "libtrace/store/pack.h"
+#include "libtrace/store/batch.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

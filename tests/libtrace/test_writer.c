@@ -5,7 +5,7 @@
  * out once and in order. Both use one mapping, so that a sanitizer of threads sees
  * them meet: the shim itself is built without.
  */
-#include "libtrace/ring.h"
+#include "libtrace/ring/ring.h"
 #include "libtrace/shim/attach.h"
 #include "libtrace/shim/depth.h"
 #include "libtrace/shim/stack.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/server/fake_request.h"
 
-#include "server/response.h"
+#include "server/http/response.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/date.h"
-#include "server/files.h"
-#include "server/mime.h"
+#include "server/http/date.h"
+#include "server/content/files.h"
+#include "server/http/mime.h"
 #include "tests/server/fake_request.h"
 
 #include <dirent.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/parse.h"
+#include "server/http/parse.h"
 #include "tests/server/transcript.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/response.h"
+#include "server/http/response.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

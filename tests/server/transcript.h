@@ -11,7 +11,7 @@
 #define PAIL_TESTS_SERVER_TRANSCRIPT_H
 
 #include "base/buf.h"
-#include "server/parse.h"
+#include "server/http/parse.h"
 
 struct transcript_limits {
 	uint32_t head_bytes_max, fields_max; /* fields_max <= PARSE_FIELDS_MAX */

@@ -5,8 +5,8 @@
  * rounding of floating point; calls nest; an abandoned stack begins anew; and
  * edited registers of a signal lead where they say. Prints "fine", or what not.
  */
-#include "server/registers.h"
-#include "server/switch.h"
+#include "server/request/registers.h"
+#include "server/request/switch.h"
 
 #include <fenv.h>
 #include <signal.h>

@@ -76,8 +76,8 @@ def compile_one(source, more=()):
 
 
 def build():
-    native = [name for name in os.listdir(f"{SOURCE}/server") if name.startswith("switch_") and name.endswith(".S")]
-    sources = [s for s in SOURCES if os.path.basename(s) not in native] + [f"{SOURCE}/server/switch_aarch64.S"]
+    native = [name for name in os.listdir(f"{SOURCE}/server/request") if name.startswith("switch_") and name.endswith(".S")]
+    sources = [s for s in SOURCES if os.path.basename(s) not in native] + [f"{SOURCE}/server/request/switch_aarch64.S"]
     plugins = {name: f"{SOURCE}/tests/server/core/{name}.c" for name in ("faults", "talk", "snapshot")}
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = {s: pool.submit(compile_one, s, MALLOC if "/server/" in s else ()) for s in sources}
@@ -93,7 +93,7 @@ def build():
     for name, more in FUZZED.items():
         run(CC, *FLAGS, f"{SOURCE}/tests/fuzz/fuzz_{name}.c", f"{SOURCE}/tests/fuzz/corpus.c", *(f"{SOURCE}/{m}" for m in more),
             *library, INIH, "-lm", "-o", f"{FOLDER}/fuzz_{name}")
-    run(CC, *FLAGS, "-frounding-math", "-Wno-infinite-recursion", f"{SOURCE}/tests/server/aarch64/check_switch.c", objects[f"{SOURCE}/server/switch_aarch64.S"], "-lm",
+    run(CC, *FLAGS, "-frounding-math", "-Wno-infinite-recursion", f"{SOURCE}/tests/server/aarch64/check_switch.c", objects[f"{SOURCE}/server/request/switch_aarch64.S"], "-lm",
         "-o", f"{FOLDER}/check_switch")
 
 

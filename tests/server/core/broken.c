@@ -4,8 +4,8 @@
  * state, as a wild write could, so that the core itself faults; or it faults in
  * the dynamic loader.
  */
-#include "server/loop.h"
-#include "server/request.h"
+#include "server/connection/loop.h"
+#include "server/request/request.h"
 
 #include <dlfcn.h>
 #include <pail/handler.h>

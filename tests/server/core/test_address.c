@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/address.h"
+#include "server/connection/address.h"
 
 #include <arpa/inet.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/balance.h"
+#include "server/connection/balance.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/switch.h"
+#include "server/request/switch.h"
 
 #include <fenv.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/timer.h"
+#include "server/connection/timer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -8,7 +8,7 @@
  * last request does not find what it left there.
  */
 #include "base/arena.h"
-#include "server/bucket.h"
+#include "server/request/bucket.h"
 #include "server/core.h"
 
 #include <stdio.h>

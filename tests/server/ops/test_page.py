@@ -19,16 +19,16 @@ CONF = '[server]\nqueue = 2\nwait = 50ms\n[bucket small]\nsize = 64K\ncount = 2\
 
 class Page(unittest.TestCase):
     def setUp(self):
-        with open(f"{SOURCE}/server/page.html", encoding="utf-8") as file:
+        with open(f"{SOURCE}/server/operation/page.html", encoding="utf-8") as file:
             self.html = file.read()
 
     def test_its_policy_names_the_script_and_the_style_that_it_has(self):
-        with open(f"{SOURCE}/server/page.h", encoding="utf-8") as file:
+        with open(f"{SOURCE}/server/operation/page.h", encoding="utf-8") as file:
             header = file.read()
         for name in ("script", "style"):
             inner = re.search(rf"<{name}>(.*?)</{name}>", self.html, re.S).group(1)
             value = "sha256-" + base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()
-            self.assertIn(f'"{value}"', header, f"server/page.h: PAGE_{name.upper()}_HASH is {value}")
+            self.assertIn(f'"{value}"', header, f"server/operation/page.h: PAGE_{name.upper()}_HASH is {value}")
 
     def test_it_asks_nobody_else(self):
         with Ops("talk", CONF) as server:

@@ -18,11 +18,11 @@
  * In the end clients only read, and time passes: then every request has been
  * answered or its connection closed, and every slot and bucket is free.
  */
-#include "server/bucket.h"
-#include "server/connection.h"
-#include "server/fault.h"
-#include "server/loop.h"
-#include "server/malloc.h"
+#include "server/request/bucket.h"
+#include "server/connection/connection.h"
+#include "server/failure/fault.h"
+#include "server/connection/loop.h"
+#include "server/memory/malloc.h"
 #include "tests/server/simulation/client.h"
 #include "tests/server/simulation/world.h"
 

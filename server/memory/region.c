@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/memory/region.h"
+
+#include <assert.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static size_t page_round(size_t bytes)
+{
+	return (bytes + LIMITS_PAGE_BYTES - 1) & ~(size_t)(LIMITS_PAGE_BYTES - 1);
+}
+
+static size_t thread_stride(void)
+{
+	return LIMITS_THREAD_BYTES + 2 * LIMITS_PAGE_BYTES;
+}
+
+static size_t stack_stride(const struct region *region, uint32_t class_index)
+{
+	return REGION_GUARD_BYTES + region->stack_bytes[class_index];
+}
+
+static size_t big_stack_stride(const struct plan *plan)
+{
+	return REGION_GUARD_BYTES + plan->big_stack_bytes;
+}
+
+static size_t resolver_stride(void)
+{
+	return REGION_GUARD_BYTES + LIMITS_RESOLVER_BYTES;
+}
+
+static size_t arena_stride(const struct plan *plan, uint32_t class_index)
+{
+	return plan->class[class_index].size_bytes + LIMITS_PAGE_BYTES;
+}
+
+static size_t admin_bytes(const struct plan *plan)
+{
+	return plan->admin[0] ? LIMITS_ADMIN_REGION_BYTES : 0;
+}
+
+static size_t addresses_bytes(const struct plan *plan)
+{
+	return limits_addresses(plan) * (size_t)LIMITS_ADDRESS_BYTES;
+}
+
+static void region_lay_out(struct region *region, const struct plan *plan)
+{
+	size_t at = LIMITS_PAGE_BYTES;
+
+	region->threads = at;
+	at += plan->threads * thread_stride();
+	region->bucket_count = 0;
+	for (uint32_t i = 0; i < plan->class_count; i++) {
+		region->class_first[i] = region->bucket_count;
+		region->bucket_count += plan->class[i].count;
+	}
+	for (uint32_t i = 0; i < plan->class_count; i++) {
+		region->stack_bytes[i] = limits_class_stack_bytes(plan, i);
+		region->stacks[i] = at;
+		at += plan->class[i].count * stack_stride(region, i);
+	}
+	region->big_stacks = at;
+	at += plan->big_stack_count * big_stack_stride(plan);
+	region->resolvers = at;
+	at += plan->resolvers * resolver_stride();
+	at += REGION_GUARD_BYTES;
+	for (uint32_t i = 0; i < plan->class_count; i++) {
+		region->arenas[i] = at;
+		at += plan->class[i].count * arena_stride(plan, i);
+	}
+	region->meta = at;
+	at += region->bucket_count * (size_t)LIMITS_BUCKET_META_BYTES + LIMITS_PAGE_BYTES;
+	region->heads = at;
+	at += page_round(plan->connections * plan->head_bytes) + LIMITS_PAGE_BYTES;
+	region->connections = at;
+	at += page_round(plan->connections * (size_t)LIMITS_CONNECTION_BYTES) +
+	      LIMITS_PAGE_BYTES;
+	region->addresses = at;
+	at += page_round(addresses_bytes(plan)) + LIMITS_PAGE_BYTES;
+	region->system = at;
+	at += page_round(plan->system_bytes) + LIMITS_PAGE_BYTES;
+	region->tls = at;
+	at += page_round(limits_tls_bytes(plan)) + LIMITS_PAGE_BYTES;
+	region->admin = at;
+	at += admin_bytes(plan) + LIMITS_PAGE_BYTES;
+	region->span_bytes = at;
+}
+
+/* Makes [offset, offset + bytes) writable and has the kernel back all of it. */
+static int region_touch(struct region *region, size_t offset, size_t bytes)
+{
+	unsigned char *from = region->base + offset;
+
+	if (bytes == 0)
+		return 0;
+	if (mprotect(from, bytes, PROT_READ | PROT_WRITE) < 0)
+		return -1;
+	if (madvise(from, bytes, MADV_POPULATE_WRITE) < 0) {
+		/* A kernel before 5.14. */
+		for (size_t i = 0; i < bytes; i += LIMITS_PAGE_BYTES)
+			*(volatile unsigned char *)(from + i) = 0;
+	}
+	if (region->plan->mlock && mlock(from, bytes) < 0) {
+		region->lock_failed = true;
+		return -1;
+	}
+	region->touched_bytes += bytes;
+	return 0;
+}
+
+static int region_touch_all(struct region *region)
+{
+	const struct plan *plan = region->plan;
+	int failed = 0;
+
+	for (uint32_t i = 0; i < plan->threads; i++) {
+		size_t at = region->threads + i * thread_stride();
+		failed |= region_touch(region, at, REGION_SIGNAL_STACK_BYTES);
+		at += REGION_SIGNAL_STACK_BYTES + LIMITS_PAGE_BYTES;
+		failed |= region_touch(region, at, REGION_WORKER_BYTES);
+	}
+	for (uint32_t i = 0; i < plan->class_count; i++)
+		for (uint32_t k = 0; k < plan->class[i].count && !failed; k++)
+			failed |= region_touch(region,
+					       region->stacks[i] + k * stack_stride(region, i) +
+						       REGION_GUARD_BYTES,
+					       region->stack_bytes[i]);
+	for (uint32_t i = 0; i < plan->big_stack_count && !failed; i++)
+		failed |= region_touch(region,
+				       region->big_stacks + i * big_stack_stride(plan) +
+					       REGION_GUARD_BYTES,
+				       plan->big_stack_bytes);
+	for (uint32_t i = 0; i < plan->resolvers && !failed; i++)
+		failed |= region_touch(
+			region, region->resolvers + i * resolver_stride() + REGION_GUARD_BYTES,
+			LIMITS_RESOLVER_BYTES);
+	for (uint32_t i = 0; i < plan->class_count && !failed; i++)
+		for (uint32_t k = 0; k < plan->class[i].count && !failed; k++)
+			failed |= region_touch(region,
+					       region->arenas[i] + k * arena_stride(plan, i),
+					       plan->class[i].size_bytes);
+	failed |= region_touch(region, region->meta,
+			       region->bucket_count * (size_t)LIMITS_BUCKET_META_BYTES);
+	failed |= region_touch(region, region->heads,
+			       page_round(plan->connections * plan->head_bytes));
+	failed |= region_touch(region, region->connections,
+			       page_round(plan->connections * (size_t)LIMITS_CONNECTION_BYTES));
+	failed |= region_touch(region, region->addresses, page_round(addresses_bytes(plan)));
+	failed |= region_touch(region, region->system, page_round(plan->system_bytes));
+	failed |= region_touch(region, region->tls, page_round(limits_tls_bytes(plan)));
+	failed |= region_touch(region, region->admin, admin_bytes(plan));
+	return failed ? -1 : 0;
+}
+
+int region_open(struct region *region, const struct plan *plan, struct err *err)
+{
+	memset(region, 0, sizeof(*region));
+	region->plan = plan;
+	region_lay_out(region, plan);
+	void *base = mmap(NULL, region->span_bytes, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED)
+		return err_errno(err,
+				 "can't map %zu bytes of address space (fewer or smaller "
+				 "buckets, or a higher ulimit -v)",
+				 region->span_bytes);
+	region->base = base;
+	/* A huge page that reaches into a guard would be memory that the bound does
+	 * not count; and one fault per page at start is cheap. */
+	madvise(base, region->span_bytes, MADV_NOHUGEPAGE);
+	if (region_touch_all(region) < 0) {
+		err_errno(
+			err,
+			region->lock_failed
+				? "[server] mlock: can't lock the plan's memory after %zu bytes "
+				  "(raise ulimit -l, or give the capability IPC_LOCK)"
+				: "can't get the %zu bytes that the plan needs (fewer or smaller "
+				  "buckets, or a larger vm.max_map_count)",
+			region->touched_bytes);
+		munmap(base, region->span_bytes);
+		return -1;
+	}
+	return 0;
+}
+
+unsigned char *region_signal_stack(const struct region *region, uint32_t thread)
+{
+	assert(thread < region->plan->threads);
+	return region->base + region->threads + thread * thread_stride();
+}
+
+unsigned char *region_worker(const struct region *region, uint32_t thread)
+{
+	return region_signal_stack(region, thread) + REGION_SIGNAL_STACK_BYTES +
+	       LIMITS_PAGE_BYTES;
+}
+
+unsigned char *region_stack(const struct region *region, uint32_t bucket)
+{
+	assert(bucket < region->bucket_count);
+	uint32_t i = region_class_of(region, bucket);
+	return region->base + region->stacks[i] +
+	       (bucket - region->class_first[i]) * stack_stride(region, i) + REGION_GUARD_BYTES;
+}
+
+unsigned char *region_big_stack(const struct region *region, uint32_t index)
+{
+	assert(index < region->plan->big_stack_count);
+	return region->base + region->big_stacks + index * big_stack_stride(region->plan) +
+	       REGION_GUARD_BYTES;
+}
+
+unsigned char *region_resolver(const struct region *region, uint32_t index)
+{
+	assert(index < region->plan->resolvers);
+	return region->base + region->resolvers + index * resolver_stride() +
+	       REGION_GUARD_BYTES;
+}
+
+uint32_t region_class_of(const struct region *region, uint32_t bucket)
+{
+	uint32_t i = region->plan->class_count - 1;
+
+	while (bucket < region->class_first[i])
+		i--;
+	return i;
+}
+
+unsigned char *region_arena(const struct region *region, uint32_t bucket)
+{
+	assert(bucket < region->bucket_count);
+	uint32_t i = region_class_of(region, bucket);
+	return region->base + region->arenas[i] +
+	       (bucket - region->class_first[i]) * arena_stride(region->plan, i);
+}
+
+unsigned char *region_meta(const struct region *region, uint32_t bucket)
+{
+	assert(bucket < region->bucket_count);
+	return region->base + region->meta + bucket * (size_t)LIMITS_BUCKET_META_BYTES;
+}
+
+size_t region_head_bytes(const struct region *region)
+{
+	return region->plan->head_bytes & ~(size_t)15;
+}
+
+unsigned char *region_head(const struct region *region, uint32_t connection)
+{
+	assert(connection < region->plan->connections);
+	return region->base + region->heads + connection * region_head_bytes(region);
+}
+
+unsigned char *region_connections(const struct region *region)
+{
+	return region->base + region->connections;
+}
+
+unsigned char *region_addresses(const struct region *region)
+{
+	return region->base + region->addresses;
+}
+
+unsigned char *region_system(const struct region *region)
+{
+	return region->base + region->system;
+}
+
+unsigned char *region_tls(const struct region *region)
+{
+	return region->base + region->tls;
+}
+
+unsigned char *region_admin(const struct region *region)
+{
+	return region->base + region->admin;
+}
+
+bool region_in_arenas(const struct region *region, const void *p)
+{
+	size_t at = (size_t)((const unsigned char *)p - region->base);
+	return at >= region->arenas[0] && at < region->meta;
+}
