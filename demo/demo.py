@@ -330,6 +330,7 @@ class Demo:
                 "unanswered": sum(row["outcome"] != "answered" for row in rows),
                 "well_500": count(well, "500"),
                 "hungry_500": count(rows, "500") - count(well, "500"),
+                "hungry_503": count(rows, "503") - count(well, "503"),
                 "well_refused": count(well, "500") + count(well, "503"),
                 "predicted_500": forecast and forecast["rejected_500"],
                 "predicted_503": forecast and forecast["rejected_503"],
