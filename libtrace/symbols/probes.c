@@ -296,7 +296,8 @@ static int by_time(const void *a, const void *b)
 
 static void drain(struct probes *p)
 {
-	memmove(p->note, p->note + p->next, (p->count - p->next) * sizeof(*p->note));
+	if (p->next > 0)
+		memmove(p->note, p->note + p->next, (p->count - p->next) * sizeof(*p->note));
 	p->count -= p->next;
 	p->next = 0;
 	for (size_t i = 0; i < p->cpus; i++)
