@@ -211,7 +211,13 @@ retry = yes
     # -- patience with slow clients
 
     def cut(self, server, cause):
-        return [line["path"] for line in server.lines() if line.get("cause") == cause]
+        """Whom that befell, once the log has it: its line follows the next one's answer."""
+        deadline = time.monotonic() + 5
+        while True:
+            paths = [line["path"] for line in server.lines() if line.get("cause") == cause]
+            if paths or time.monotonic() > deadline:
+                return paths
+            time.sleep(0.01)
 
     def test_a_slow_body_makes_room_for_who_waits(self):
         with Server("talk", conf(queue=1, wait="60s", patience="50ms")) as server:
