@@ -3,7 +3,9 @@
 """test_data.py NAME [SECONDS]: data/NAME.db.zst opens, its page says what is in it, and a
 plan for it, made too small so that there is something to refuse, meets on the
 running server what was predicted: 500s to the request, 503s within the interval,
-of the trace's times or, where the machine kept others, of those."""
+of the trace's times or, where the machine kept others, of those. A run whose driver
+was held up for so long that neither can be told is taken again; after TRIES of them
+the 503s are not judged, and the test is skipped (77)."""
 import json
 import os
 import re
@@ -13,6 +15,8 @@ import tempfile
 
 SOURCE, BUILD = os.environ["PAIL_SOURCE"], os.environ["PAIL_BUILD"]
 PAIL = f"{BUILD}/bin/pail"
+TRIES = 5
+LATE_NS = 5e6  # of one arrival in 100: the driver did not have a processor when it wanted one
 
 
 def pail(*words, ok=(0,)):
@@ -46,17 +50,21 @@ def main(name, seconds="2"):
         few = max(1, chosen["count"] // 2)
         with open(conf, "w", encoding="utf-8") as file:
             file.write(re.sub(r"^count = \d+", f"count = {few}", text, flags=re.M))
-        result = pail("verify", trace, "-c", conf, "--for", f"{seconds}s", "--json", ok=(0, 1))
-        predicted, observed = result["predicted"], result["observed"]
-        again = result["predicted_with_observed_times"]
-        print(f"{name}: {few} x {chosen['size']}: predicted {predicted['rejected_500']} x 500, "
-              f"{predicted['rejected_503']} x 503; with the times as they were {again['rejected_503']}; observed "
-              f"{observed['rejected_500']} x 500, {observed['rejected_503']} x 503", result["why"])
-        assert observed["rejected_500"] in (predicted["rejected_500"], again["rejected_500"])
-        assert observed["other"] == 0 and observed["peak_bytes"] <= result["bound_bytes"]
-        rate = observed["rejection_rate"]
-        assert within(predicted, rate) or within(again, rate), result
-    return 0
+        for _ in range(TRIES):
+            result = pail("verify", trace, "-c", conf, "--for", f"{seconds}s", "--json", ok=(0, 1))
+            predicted, observed = result["predicted"], result["observed"]
+            again = result["predicted_with_observed_times"]
+            print(f"{name}: {few} x {chosen['size']}: predicted {predicted['rejected_500']} x 500, "
+                  f"{predicted['rejected_503']} x 503; with the times as they were {again['rejected_503']}; observed "
+                  f"{observed['rejected_500']} x 500, {observed['rejected_503']} x 503", result["why"])
+            assert observed["rejected_500"] in (predicted["rejected_500"], again["rejected_500"])
+            assert observed["other"] == 0 and observed["peak_bytes"] <= result["bound_bytes"]
+            rate = observed["rejection_rate"]
+            if within(predicted, rate) or within(again, rate):
+                return 0
+            assert observed["late_ns_p99"] > LATE_NS, result
+    print(f"{name}: in {TRIES} runs arrivals went out late: what hangs on times is not judged", file=sys.stderr)
+    return 77
 
 
 if __name__ == "__main__":
