@@ -10,7 +10,7 @@ set(PAIL_SANITIZE "" CACHE STRING "sanitizers for everything but the preloaded s
 option(PAIL_FUZZ "build the fuzz targets with libFuzzer (clang)" OFF)
 option(PAIL_WERROR "warnings are errors" OFF)
 
-set(PAIL_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes
+set(PAIL_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes
 	-Wmissing-prototypes -Wvla -Wundef -Wpointer-arith -Wwrite-strings)
 if(PAIL_WERROR)
 	list(APPEND PAIL_WARNINGS -Werror)

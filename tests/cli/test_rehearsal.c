@@ -133,7 +133,8 @@ static void test_rehearsal__arrivals_keep_their_distances(void **state)
 		int n = snprintf(target, sizeof target, "/replay/%lld",
 				 (long long)f.columns.id[i]);
 		assert_int_equal(f.load.request[i].at_ns, at[i] / 2);
-		assert_true(str_equal(f.load.request[i].target, (struct str){target, n}));
+		assert_true(
+			str_equal(f.load.request[i].target, (struct str){target, (size_t)n}));
 	}
 	assert_int_equal(f.without_events, 2);
 	release(&f);
