@@ -27,7 +27,8 @@ int stored_end(void **state)
 void stored_clean(void)
 {
 	char command[256];
-	snprintf(command, sizeof(command), "rm -rf %s/* %s/.[!.]*", stored_folder, stored_folder);
+	snprintf(command, sizeof(command), "rm -rf %s/* %s/.[!.]*", stored_folder,
+		 stored_folder);
 	assert_int_equal(system(command), 0);
 }
 
@@ -124,7 +125,8 @@ struct trace *stored_reopen(void)
 void stored_sql(const char *statement)
 {
 	char command[512];
-	snprintf(command, sizeof(command), "sqlite3 %s \"%s\" >/dev/null", stored_path, statement);
+	snprintf(command, sizeof(command), "sqlite3 %s \"%s\" >/dev/null", stored_path,
+		 statement);
 	assert_int_equal(system(command), 0);
 }
 
