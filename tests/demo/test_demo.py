@@ -11,20 +11,10 @@ import tempfile
 import time
 import unittest
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
+from processes import processes_that_name  # noqa: E402  pylint: disable=wrong-import-position
+
 SOURCE, BUILD = os.environ["PAIL_SOURCE"], os.environ["PAIL_BUILD"]
-
-
-def processes_that_name(text):
-    """Pids of running processes with `text` on their command line."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                if text.encode() in file.read():
-                    found.append(int(pid))
-        except OSError:
-            pass
-    return found
 
 
 class Demo(unittest.TestCase):

@@ -6,7 +6,8 @@
  * anything. Bytes: 0 for a block as it is stored, 1 for what its frame holds;
  * how to split; the number of events, 2; the block.
  */
-#include "libtrace/attribution/attribute.h"
+#include "attributing.h"
+
 #include "libtrace/store/pack.h"
 #include "libtrace/attribution/raw.h"
 
@@ -15,29 +16,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void take_request(void *context, const struct trace_request *request,
-			 const struct replay_op *ops, size_t count)
-{
-	(void)context, (void)ops, (void)count;
-	if (request->end_ns < request->start_ns || request->start_ns < 0)
-		abort();
-}
-
-static void take_connection(void *context, const struct trace_connection *row)
-{
-	(void)context, (void)row;
-}
-
-static void take_process(void *context, const struct trace_process *row)
-{
-	(void)context, (void)row;
-}
-
-static void take_thread(void *context, const struct trace_thread *row)
-{
-	(void)context, (void)row;
-}
-
 static void take_event(void *context, const struct ring_event *event)
 {
 	attribute_event(context, event);
@@ -45,8 +23,7 @@ static void take_event(void *context, const struct ring_event *event)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct attribute_sink sink = {NULL,         take_request, take_connection,
-				      take_process, take_thread,  NULL};
+	struct attribute_sink sink = attributing_sink();
 	struct buf frame;
 	if (size < 4)
 		return 0;

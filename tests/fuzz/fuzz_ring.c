@@ -12,7 +12,8 @@
  * What comes out is attributed, and its pieces, modules and stacks are looked at,
  * as the recorder does.
  */
-#include "libtrace/attribution/attribute.h"
+#include "attributing.h"
+
 #include "libtrace/ring/ring.h"
 #include "libtrace/shim/region.h"
 
@@ -37,29 +38,6 @@ static uint64_t take(struct input *in, size_t bytes)
 	memcpy(&value, in->at, n);
 	in->at += n;
 	return value;
-}
-
-static void take_request(void *context, const struct trace_request *request,
-			 const struct replay_op *ops, size_t count)
-{
-	(void)context, (void)ops, (void)count;
-	if (request->end_ns < request->start_ns || request->start_ns < 0)
-		abort();
-}
-
-static void take_connection(void *context, const struct trace_connection *row)
-{
-	(void)context, (void)row;
-}
-
-static void take_process(void *context, const struct trace_process *row)
-{
-	(void)context, (void)row;
-}
-
-static void take_thread(void *context, const struct trace_thread *row)
-{
-	(void)context, (void)row;
 }
 
 struct reader {
@@ -142,8 +120,7 @@ static void step(struct reader *r, struct region *region, const unsigned char *c
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct attribute_sink sink = {NULL,         take_request, take_connection,
-				      take_process, take_thread,  NULL};
+	struct attribute_sink sink = attributing_sink();
 	struct ring_options options = {.bytes = 1 << 20, .stacks = true, .stack_entries = 1024};
 	struct input in = {data, data + size};
 	struct reader r = {0};
