@@ -30,8 +30,8 @@
 	stp d14, d15, [sp, #144]
 	mrs x9, fpcr
 	str x9, [sp, #160]
-	mov x9, sp
-	str x9, [x0]
+	mov x10, sp
+	str x10, [x0]
 	.endm
 
 /* void switch_to(void **save, void *to) */
@@ -48,8 +48,11 @@ function switch_to
 	ldp d10, d11, [sp, #112]
 	ldp d12, d13, [sp, #128]
 	ldp d14, d15, [sp, #144]
-	ldr x9, [sp, #160]
-	msr fpcr, x9
+	ldr x10, [sp, #160]
+	cmp x9, x10			/* hardly ever changed, and slow to load */
+	b.eq 0f
+	msr fpcr, x10
+0:
 	add sp, sp, #CONTEXT_BYTES
 	.cfi_adjust_cfa_offset -CONTEXT_BYTES
 	.cfi_restore x29
