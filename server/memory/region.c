@@ -2,8 +2,18 @@
 #include "server/memory/region.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+
+enum {
+	TOUCH_THREADS_MAX = 8,
+	TOUCH_BYTES = 1 << 20,         /* touched at a time */
+	TOUCH_STACK_BYTES = 256 << 10, /* of a helper, while it lasts */
+};
 
 static size_t page_round(size_t bytes)
 {
@@ -88,71 +98,202 @@ static void region_lay_out(struct region *region, const struct plan *plan)
 	region->span_bytes = at;
 }
 
-/* Makes [offset, offset + bytes) writable and has the kernel back all of it. */
-static int region_touch(struct region *region, size_t offset, size_t bytes)
-{
-	unsigned char *from = region->base + offset;
+/* -- touching -------------------------------------------------------------------- */
 
-	if (bytes == 0)
-		return 0;
-	if (mprotect(from, bytes, PROT_READ | PROT_WRITE) < 0)
+/* Calls fn for each piece that is to be memory; stops at the first that fails. */
+typedef int piece_fn(struct region *region, size_t offset, size_t bytes, void *context);
+
+static int stacks_each(struct region *region, uint32_t class_index, piece_fn *fn, void *context)
+{
+	for (uint32_t k = 0; k < region->plan->class[class_index].count; k++) {
+		size_t at = region->stacks[class_index] +
+			    k * stack_stride(region, class_index) + REGION_GUARD_BYTES;
+		if (fn(region, at, region->stack_bytes[class_index], context) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int arenas_each(struct region *region, uint32_t class_index, piece_fn *fn, void *context)
+{
+	const struct plan *plan = region->plan;
+
+	for (uint32_t k = 0; k < plan->class[class_index].count; k++) {
+		size_t at = region->arenas[class_index] + k * arena_stride(plan, class_index);
+		if (fn(region, at, plan->class[class_index].size_bytes, context) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* What each thread and each lent stack has. */
+static int threads_each(struct region *region, piece_fn *fn, void *context)
+{
+	const struct plan *plan = region->plan;
+
+	for (uint32_t i = 0; i < plan->threads; i++) {
+		size_t at = region->threads + i * thread_stride();
+		size_t worker = at + REGION_SIGNAL_STACK_BYTES + LIMITS_PAGE_BYTES;
+		if (fn(region, at, REGION_SIGNAL_STACK_BYTES, context) < 0 ||
+		    fn(region, worker, REGION_WORKER_BYTES, context) < 0)
+			return -1;
+	}
+	for (uint32_t i = 0; i < plan->big_stack_count; i++) {
+		size_t at = region->big_stacks + i * big_stack_stride(plan);
+		if (fn(region, at + REGION_GUARD_BYTES, plan->big_stack_bytes, context) < 0)
+			return -1;
+	}
+	for (uint32_t i = 0; i < plan->resolvers; i++) {
+		size_t at = region->resolvers + i * resolver_stride();
+		if (fn(region, at + REGION_GUARD_BYTES, LIMITS_RESOLVER_BYTES, context) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int region_each(struct region *region, piece_fn *fn, void *context)
+{
+	const struct plan *plan = region->plan;
+	const struct {
+		size_t offset, bytes;
+	} single[] = {
+		{region->meta, region->bucket_count * (size_t)LIMITS_BUCKET_META_BYTES},
+		{region->heads, page_round(plan->connections * plan->head_bytes)},
+		{region->connections,
+		 page_round(plan->connections * (size_t)LIMITS_CONNECTION_BYTES)},
+		{region->addresses, page_round(addresses_bytes(plan))},
+		{region->system, page_round(plan->system_bytes)},
+		{region->tls, page_round(limits_tls_bytes(plan))},
+		{region->admin, admin_bytes(plan)},
+	};
+
+	if (threads_each(region, fn, context) < 0)
 		return -1;
+	for (uint32_t i = 0; i < plan->class_count; i++)
+		if (stacks_each(region, i, fn, context) < 0 ||
+		    arenas_each(region, i, fn, context) < 0)
+			return -1;
+	for (size_t i = 0; i < sizeof(single) / sizeof(single[0]); i++)
+		if (single[i].bytes &&
+		    fn(region, single[i].offset, single[i].bytes, context) < 0)
+			return -1;
+	return 0;
+}
+
+static int piece_open(struct region *region, size_t offset, size_t bytes, void *context)
+{
+	(void)context;
+	if (mprotect(region->base + offset, bytes, PROT_READ | PROT_WRITE) < 0)
+		return -1;
+	region->touched_bytes += bytes;
+	return 0;
+}
+
+/* Who touches: all of them walk the same pieces in the same order, and each takes
+ * the next part that nobody has taken yet. */
+struct touch {
+	struct region *region;
+	_Atomic size_t next; /* part that nobody has taken */
+	_Atomic int error;   /* errno of one that failed, or 0 */
+};
+struct toucher {
+	struct touch *touch;
+	size_t part, mine; /* where the walk is; what is to be touched next */
+};
+
+/* Has the kernel back all of it. */
+static int part_touch(struct touch *touch, unsigned char *from, size_t bytes)
+{
 	if (madvise(from, bytes, MADV_POPULATE_WRITE) < 0) {
 		/* A kernel before 5.14. */
 		for (size_t i = 0; i < bytes; i += LIMITS_PAGE_BYTES)
 			*(volatile unsigned char *)(from + i) = 0;
 	}
-	if (region->plan->mlock && mlock(from, bytes) < 0) {
-		region->lock_failed = true;
+	if (touch->region->plan->mlock && mlock(from, bytes) < 0) {
+		atomic_store(&touch->error, errno);
 		return -1;
 	}
-	region->touched_bytes += bytes;
 	return 0;
 }
 
-static int region_touch_all(struct region *region)
+static int piece_touch(struct region *region, size_t offset, size_t bytes, void *context)
 {
-	const struct plan *plan = region->plan;
-	int failed = 0;
+	struct toucher *toucher = context;
+	struct touch *touch = toucher->touch;
 
-	for (uint32_t i = 0; i < plan->threads; i++) {
-		size_t at = region->threads + i * thread_stride();
-		failed |= region_touch(region, at, REGION_SIGNAL_STACK_BYTES);
-		at += REGION_SIGNAL_STACK_BYTES + LIMITS_PAGE_BYTES;
-		failed |= region_touch(region, at, REGION_WORKER_BYTES);
+	for (size_t at = 0; at < bytes; at += TOUCH_BYTES) {
+		if (toucher->part++ != toucher->mine)
+			continue;
+		size_t part_bytes = bytes - at < TOUCH_BYTES ? bytes - at : TOUCH_BYTES;
+		if (atomic_load(&touch->error) ||
+		    part_touch(touch, region->base + offset + at, part_bytes) < 0)
+			return -1;
+		toucher->mine = atomic_fetch_add(&touch->next, 1);
 	}
-	for (uint32_t i = 0; i < plan->class_count; i++)
-		for (uint32_t k = 0; k < plan->class[i].count && !failed; k++)
-			failed |= region_touch(region,
-					       region->stacks[i] + k * stack_stride(region, i) +
-						       REGION_GUARD_BYTES,
-					       region->stack_bytes[i]);
-	for (uint32_t i = 0; i < plan->big_stack_count && !failed; i++)
-		failed |= region_touch(region,
-				       region->big_stacks + i * big_stack_stride(plan) +
-					       REGION_GUARD_BYTES,
-				       plan->big_stack_bytes);
-	for (uint32_t i = 0; i < plan->resolvers && !failed; i++)
-		failed |= region_touch(
-			region, region->resolvers + i * resolver_stride() + REGION_GUARD_BYTES,
-			LIMITS_RESOLVER_BYTES);
-	for (uint32_t i = 0; i < plan->class_count && !failed; i++)
-		for (uint32_t k = 0; k < plan->class[i].count && !failed; k++)
-			failed |= region_touch(region,
-					       region->arenas[i] + k * arena_stride(plan, i),
-					       plan->class[i].size_bytes);
-	failed |= region_touch(region, region->meta,
-			       region->bucket_count * (size_t)LIMITS_BUCKET_META_BYTES);
-	failed |= region_touch(region, region->heads,
-			       page_round(plan->connections * plan->head_bytes));
-	failed |= region_touch(region, region->connections,
-			       page_round(plan->connections * (size_t)LIMITS_CONNECTION_BYTES));
-	failed |= region_touch(region, region->addresses, page_round(addresses_bytes(plan)));
-	failed |= region_touch(region, region->system, page_round(plan->system_bytes));
-	failed |= region_touch(region, region->tls, page_round(limits_tls_bytes(plan)));
-	failed |= region_touch(region, region->admin, admin_bytes(plan));
+	return 0;
+}
+
+static void *touch_run(void *context)
+{
+	struct touch *touch = context;
+	struct toucher toucher = {.touch = touch, .mine = atomic_fetch_add(&touch->next, 1)};
+
+	region_each(touch->region, piece_touch, &toucher);
+	return NULL;
+}
+
+static unsigned processors(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+/* A helper on `stack`, which is ours: libc would keep one of its own for later. */
+static int touch_help(pthread_t *thread, unsigned char *stack, struct touch *touch)
+{
+	pthread_attr_t attr;
+
+	if (pthread_attr_init(&attr) != 0)
+		return -1;
+	int failed = pthread_attr_setstack(&attr, stack, TOUCH_STACK_BYTES) != 0 ||
+		     pthread_create(thread, &attr, touch_run, touch) != 0;
+	pthread_attr_destroy(&attr);
 	return failed ? -1 : 0;
 }
+
+/* Makes every piece writable, then has the kernel back it, by a thread on each
+ * processor: it is the kernel's time that the start takes. Helpers that cannot be
+ * had are done without. */
+static int region_touch_all(struct region *region)
+{
+	struct touch touch = {.region = region};
+	pthread_t helper[TOUCH_THREADS_MAX];
+	unsigned count = 0, most = processors();
+
+	if (region_each(region, piece_open, NULL) < 0)
+		return -1;
+	if (most > TOUCH_THREADS_MAX)
+		most = TOUCH_THREADS_MAX;
+	size_t stacks_bytes = (most - 1) * (size_t)TOUCH_STACK_BYTES;
+	unsigned char *stacks = MAP_FAILED;
+	if (stacks_bytes)
+		stacks = mmap(NULL, stacks_bytes, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	while (stacks != MAP_FAILED && count + 1 < most &&
+	       touch_help(&helper[count], stacks + count * TOUCH_STACK_BYTES, &touch) == 0)
+		count++;
+	touch_run(&touch);
+	for (unsigned i = 0; i < count; i++)
+		pthread_join(helper[i], NULL);
+	if (stacks != MAP_FAILED)
+		munmap(stacks, stacks_bytes);
+	errno = atomic_load(&touch.error);
+	region->lock_failed = errno != 0;
+	return errno ? -1 : 0;
+}
+
+/* -- opening ---------------------------------------------------------------------- */
 
 int region_open(struct region *region, const struct plan *plan, struct err *err)
 {
@@ -174,7 +315,7 @@ int region_open(struct region *region, const struct plan *plan, struct err *err)
 		err_errno(
 			err,
 			region->lock_failed
-				? "[server] mlock: can't lock the plan's memory after %zu bytes "
+				? "[server] mlock: can't lock the %zu bytes of the plan "
 				  "(raise ulimit -l, or give the capability IPC_LOCK)"
 				: "can't get the %zu bytes that the plan needs (fewer or smaller "
 				  "buckets, or a larger vm.max_map_count)",
