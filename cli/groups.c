@@ -69,12 +69,17 @@ static int add(struct group *g, const struct trace_request *r, int64_t need)
 		int64_t *services = reallocarray(g->service, room, sizeof(*services));
 		if (services)
 			g->service = services;
-		if (!needs || !services)
+		int64_t *cpus = reallocarray(g->cpu, room, sizeof(*cpus));
+		if (cpus)
+			g->cpu = cpus;
+		if (!needs || !services || !cpus)
 			return -1;
 		g->room = room;
 	}
 	g->need[g->requests] = need;
 	g->service[g->requests] = r->end_ns - r->start_ns;
+	if (r->cpu_ns >= 0)
+		g->cpu[g->cpus++] = r->cpu_ns;
 	g->requests++;
 	g->requested_bytes += r->requested_bytes;
 	g->allocations += r->allocations;
@@ -111,9 +116,13 @@ static void finish(struct group *g)
 	g->need_max = g->need[g->requests - 1];
 	g->service_ns_p50 = percentile(g->service, g->requests, 50);
 	g->service_ns_p99 = percentile(g->service, g->requests, 99);
+	qsort(g->cpu, (size_t)g->cpus, sizeof(*g->cpu), compare_int64);
+	g->cpu_ns_p50 = g->cpus > 0 ? percentile(g->cpu, g->cpus, 50) : -1;
+	g->cpu_ns_p99 = g->cpus > 0 ? percentile(g->cpu, g->cpus, 99) : -1;
 	free(g->need);
 	free(g->service);
-	g->need = g->service = NULL;
+	free(g->cpu);
+	g->need = g->service = g->cpu = NULL;
 }
 
 static struct str key_of(const struct trace_request *r, enum group_by by, char text[64])
@@ -165,6 +174,7 @@ void groups_release(struct groups *groups)
 		free(groups->group[i].key);
 		free(groups->group[i].need);
 		free(groups->group[i].service);
+		free(groups->group[i].cpu);
 	}
 	free(groups->group);
 	free(groups->slot);
@@ -190,13 +200,15 @@ static const struct {
 	{"service_ns_p50", offsetof(struct group, service_ns_p50)},
 	{"service_ns_p99", offsetof(struct group, service_ns_p99)},
 	{"stack_peak_max", offsetof(struct group, stack_peak_max)},
+	{"cpu_ns_p50", offsetof(struct group, cpu_ns_p50)},
+	{"cpu_ns_p99", offsetof(struct group, cpu_ns_p99)},
 };
 
 const char *groups_columns(void)
 {
 	return "key, requests, need_p50, need_p90, need_p99, need_max, requested_bytes,"
 	       " live_peak_max, allocations, escapes, escaped_bytes, service_ns_p50,"
-	       " service_ns_p99, stack_peak_max";
+	       " service_ns_p99, stack_peak_max, cpu_ns_p50, cpu_ns_p99";
 }
 
 /* Numbers by their value, so that request 10 follows request 9. */

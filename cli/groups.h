@@ -20,9 +20,11 @@ struct group {
 	int64_t need_p50, need_p90, need_p99, need_max;
 	int64_t requested_bytes, live_peak_max, allocations, escapes, escaped_bytes;
 	int64_t service_ns_p50, service_ns_p99, stack_peak_max;
+	int64_t cpu_ns_p50, cpu_ns_p99; /* of those that it is known of; -1: of none */
 	int64_t incomplete, confidence[3];
 	/* while they are collected */
-	int64_t *need, *service;
+	int64_t *need, *service, *cpu;
+	int64_t cpus;
 	size_t room;
 };
 

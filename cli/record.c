@@ -39,6 +39,7 @@ enum key {
 	KEY_STACK_DEPTH,
 	KEY_HANDOFF,
 	KEY_POOLS,
+	KEY_CPU,
 	KEY_KEEP_RAW,
 	KEY_REDACT,
 	KEY_ADAPTER,
@@ -99,6 +100,10 @@ static const struct argp_option options[] = {
 	{"pools", KEY_POOLS, "apr|none", 0,
 	 "apr: what pools of the Apache Portable Runtime hand out, block by block; none: the memory"
 	 " that they take (apr)",
+	 0},
+	{"cpu", KEY_CPU, NULL, 0,
+	 "how much CPU each request took (cpu_ns), from the clock of the thread that works for it,"
+	 " asked wherever that may change: a system call for each read, write and wait",
 	 0},
 	{"keep-raw", KEY_KEEP_RAW, NULL, 0,
 	 "keep every event as it came, so that pail attribute can tell the requests anew; wants"
@@ -189,6 +194,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		w->collect.ring.conditions = choose(state, "handoff", text, handoffs) == 1;
 		break;
 	case KEY_POOLS: w->collect.ring.pools = choose(state, "pools", text, pools) == 0; break;
+	case KEY_CPU: w->collect.ring.cpu = true; break;
 	case KEY_FOR:
 		if (cli_parse_time("for", text, &w->for_ns, &err) != 0)
 			argp_error(state, "%s", err.text);
@@ -221,6 +227,11 @@ static error_t parse(int key, char *text, struct argp_state *state)
 			argp_error(state, "--attach-dir runs no program");
 		if (!w->begin != !w->end)
 			argp_error(state, "--begin and --end go together");
+		if (w->begin && w->collect.ring.cpu)
+			argp_error(
+				state,
+				"--cpu asks the clock of a thread at its calls, and not where"
+				" --begin and --end do");
 		if (w->collect.keep_raw && w->collect.redact != REDACT_NONE)
 			argp_error(state,
 				   "--keep-raw keeps the first bytes of all that is read, with"

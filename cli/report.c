@@ -143,6 +143,8 @@ static void write_json_row(struct json *j, const struct group *g)
 	pair_i64(j, "service_ns_p50", g->service_ns_p50);
 	pair_i64(j, "service_ns_p99", g->service_ns_p99);
 	pair_i64(j, "stack_peak_max", g->stack_peak_max);
+	pair_i64(j, "cpu_ns_p50", g->cpu_ns_p50);
+	pair_i64(j, "cpu_ns_p99", g->cpu_ns_p99);
 	pair_i64(j, "incomplete", g->incomplete);
 	json_key(j, "confidence");
 	json_object_begin(j);
@@ -197,16 +199,16 @@ static void write_csv(struct report *r, struct buf *out)
 {
 	buf_append_str(out, "key,requests,need_p50,need_p90,need_p99,need_max,requested_bytes,"
 			    "live_peak_max,allocations,escapes,escaped_bytes,service_ns_p50,"
-			    "service_ns_p99,stack_peak_max\n");
+			    "service_ns_p99,stack_peak_max,cpu_ns_p50,cpu_ns_p99\n");
 	for (size_t i = 0; i < r->rows; i++) {
 		const struct group *g = &r->groups.group[i];
 		write_csv_text(out, g->key);
 		const int64_t value[] = {
-			g->requests,      g->need_p50,       g->need_p90,
-			g->need_p99,      g->need_max,       g->requested_bytes,
-			g->live_peak_max, g->allocations,    g->escapes,
-			g->escaped_bytes, g->service_ns_p50, g->service_ns_p99,
-			g->stack_peak_max};
+			g->requests,       g->need_p50,       g->need_p90,
+			g->need_p99,       g->need_max,       g->requested_bytes,
+			g->live_peak_max,  g->allocations,    g->escapes,
+			g->escaped_bytes,  g->service_ns_p50, g->service_ns_p99,
+			g->stack_peak_max, g->cpu_ns_p50,     g->cpu_ns_p99};
 		for (size_t v = 0; v < sizeof(value) / sizeof(*value); v++)
 			buf_printf(out, ",%" PRId64, value[v]);
 		buf_append_str(out, "\n");
@@ -225,6 +227,14 @@ static void cell_time(struct table *table, int64_t ns)
 {
 	char text[UNITS_TEXT_MAX];
 	table_cell(table, "%s", units_format_time((uint64_t)ns, text));
+}
+
+static void cell_cpu(struct table *table, int64_t ns)
+{
+	if (ns < 0)
+		table_cell(table, "?");
+	else
+		cell_time(table, ns);
 }
 
 static void cell_confidence(struct table *table, const struct group *g)
@@ -277,15 +287,27 @@ static void write_notes(struct report *r, struct buf *out)
 /* What a terminal has no room for is left out, so that routes keep their names. */
 enum { COLUMNS_FOR_TIMES = 100 };
 
+static bool any_cpu(const struct report *r)
+{
+	for (size_t i = 0; i < r->groups.count; i++)
+		if (r->groups.group[i].cpu_ns_p50 >= 0)
+			return true;
+	return false;
+}
+
 static void write_table(struct report *r, struct buf *out)
 {
 	int width = table_width_of(STDOUT_FILENO);
-	bool times = width >= COLUMNS_FOR_TIMES;
-	const char *heads[9] = {
+	bool times = width >= COLUMNS_FOR_TIMES, cpu = times && any_cpu(r);
+	const char *heads[11] = {
 		by_names[r->words->by], ">requests", ">need p50", ">p99", ">max", ">escapes"};
 	size_t columns = 6;
 	if (times) {
 		heads[columns++] = ">time p50";
+		heads[columns++] = ">p99";
+	}
+	if (cpu) {
+		heads[columns++] = ">CPU p50";
 		heads[columns++] = ">p99";
 	}
 	heads[columns++] = "confidence";
@@ -305,6 +327,10 @@ static void write_table(struct report *r, struct buf *out)
 		if (times) {
 			cell_time(table, g->service_ns_p50);
 			cell_time(table, g->service_ns_p99);
+		}
+		if (cpu) {
+			cell_cpu(table, g->cpu_ns_p50);
+			cell_cpu(table, g->cpu_ns_p99);
 		}
 		cell_confidence(table, g);
 	}

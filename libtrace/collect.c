@@ -213,6 +213,7 @@ static int put_first_meta(struct collect *c, const struct collect_options *o, st
 	    trace_put_meta(c->trace, "split", rows_split_name[o->split], err) != 0 ||
 	    trace_put_meta(c->trace, "redact", redact_name[o->redact], err) != 0 ||
 	    trace_put_meta(c->trace, "pools", o->ring.pools ? "apr" : "none", err) != 0 ||
+	    trace_put_meta(c->trace, "cpu", o->ring.cpu ? "turns" : "none", err) != 0 ||
 	    trace_put_meta(c->trace, "mode", o->ring.light ? "light" : "exact", err) != 0 ||
 	    trace_put_meta(c->trace, "machine", text, err) != 0 ||
 	    trace_put_meta(c->trace, "lost_requests", lost, err) != 0 ||

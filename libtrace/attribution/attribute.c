@@ -36,6 +36,8 @@ static void on_wait_begin(struct attribute *a, struct thread *t, const struct ri
 static void on_wait_end(struct thread *t, const struct ring_event *e)
 {
 	t->woke_ns = e->time_ns;
+	if (t->open)
+		t->open_cpu_ns = t->waiting_cpu_ns; /* waiting is for nobody */
 	if (e->flags != WAIT_EPOLL || e->a <= 0)
 		return;
 	if (e->a > 1) {
@@ -364,6 +366,10 @@ void attribute_event(struct attribute *a, const struct ring_event *e)
 		late_memory(a, p, e);
 		return;
 	}
+	if (e->kind == EVENT_CPU) { /* of what was before the event behind it */
+		turn_cpu(a, t, e->a);
+		return;
+	}
 	if (t->io.active && e->kind != EVENT_MORE)
 		wire_finish_io(a, t,
 			       e->kind == EVENT_WRITE_RESULT && e->value == t->io.fd
@@ -392,7 +398,10 @@ void attribute_event(struct attribute *a, const struct ring_event *e)
 	case EVENT_WRITE: wire_io(a, t, e); break;
 	case EVENT_MORE: wire_more(a, t, e); break;
 	case EVENT_EPOLL_CTL: on_epoll_ctl(t, e); break;
-	case EVENT_WAIT_BEGIN: on_wait_begin(a, t, e); break;
+	case EVENT_WAIT_BEGIN:
+		on_wait_begin(a, t, e);
+		t->waiting_cpu_ns = t->open_cpu_ns;
+		break;
 	case EVENT_WAIT_END: on_wait_end(t, e); break;
 	case EVENT_MARK_BEGIN: mark_begin(a, t, e); break;
 	case EVENT_MARK_END: mark_end(a, t, e); break;

@@ -93,6 +93,7 @@ struct request *ledger_request_new(struct ledger *ledger)
 	}
 	r->used = true;
 	r->status = -1;
+	r->cpu_ns = -1;
 	r->stack_peak_bytes = 0;
 	return r;
 }

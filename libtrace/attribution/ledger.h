@@ -68,7 +68,8 @@ struct request {
 	int64_t bytes_in, bytes_out;
 	int64_t allocations, frees, reallocations, foreign_frees;
 	int64_t live_count, live_bytes;
-	bool judged; /* escapes were counted, at the last boundary */
+	int64_t cpu_ns; /* -1: not known */
+	bool judged;    /* escapes were counted, at the last boundary */
 	int64_t escapes, escaped_bytes;
 	uint64_t stack_peak_bytes;
 	enum trace_confidence confidence;

@@ -54,6 +54,7 @@ struct known_thread {
 	struct who who;
 	uint32_t number;
 	uint64_t stack_low;
+	int64_t cpu_ns;
 };
 
 struct raw_pack {
@@ -213,6 +214,9 @@ bool raw_pack_add(struct raw_pack *p, const struct ring_event *e)
 		}
 		if (p->sites)
 			put(p, STREAM_SITE, e->stack);
+	} else if (e->kind == EVENT_CPU) {
+		put(p, STREAM_LONG, zigzag(e->a - p->last->cpu_ns));
+		p->last->cpu_ns = e->a;
 	} else {
 		assert(e->payload.length <= EVENT_PAYLOAD_BYTES);
 		put_long(p, e);
@@ -342,6 +346,14 @@ static void get_long(struct unpack *u, struct ring_event *e)
 	u->at[STREAM_PAYLOAD] += length;
 }
 
+static void get_cpu(struct unpack *u, struct ring_event *e)
+{
+	struct known_thread *thread = &u->thread[u->current];
+	e->a = (int64_t)((uint64_t)thread->cpu_ns + (uint64_t)unzigzag(get(u, STREAM_LONG)));
+	u->bad |= e->a < 0;
+	thread->cpu_ns = e->a;
+}
+
 static void get_allocation(struct unpack *u, unsigned head, struct ring_event *e)
 {
 	e->value = get_address(u);
@@ -376,6 +388,8 @@ static bool next_event(struct unpack *u, struct ring_event *e)
 		e->value = get_address(u);
 	else if (allocates(kind))
 		get_allocation(u, head, e);
+	else if (kind == EVENT_CPU)
+		get_cpu(u, e);
 	else
 		get_long(u, e);
 	return !u->bad;

@@ -23,7 +23,8 @@
  *		and one of alignment
  *	site	of what allocates: varint, if sites follow
  *	long	u8 flags, varints of value, zigzag a, zigzag b, zigzag stack_low
- *		from its thread's last, payload's length
+ *		from its thread's last, payload's length; of CPU only: zigzag of
+ *		a from its thread's last
  *	payload	bytes
  * Varints are LEB128, all integers little-endian. Heaps hand out the same
  * addresses in the same order request after request: as slots they are short,

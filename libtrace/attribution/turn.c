@@ -82,7 +82,7 @@ void turn_end_request(struct attribute *a, struct request *r, const char *how)
 		.sequence = r->sequence,
 		.start_ns = r->start_ns,
 		.end_ns = end > r->start_ns ? end : r->start_ns,
-		.cpu_ns = -1,
+		.cpu_ns = r->cpu_ns,
 		.method = {r->method, r->method_bytes},
 		.target = target,
 		.route = route_of(a, r, target, text),
@@ -136,6 +136,19 @@ struct request *turn_begin_request(struct attribute *a, struct process *p, struc
 
 /* -- for whom a thread works --------------------------------------------- */
 
+/* Raw events may say anything: a sum ends at the most that there is. */
+static int64_t cpu_sum(int64_t a, int64_t b)
+{
+	int64_t sum;
+	return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+static void spend(struct request *r, int64_t cpu_ns)
+{
+	if (r && cpu_ns > 0)
+		r->cpu_ns = cpu_sum(r->cpu_ns > 0 ? r->cpu_ns : 0, cpu_ns);
+}
+
 /* Requests that were read at once and are answered at once: nothing shows where
  * one ends and the next begins, but that each allocates about as often. */
 static bool settle_batch(struct attribute *a, struct thread *t)
@@ -155,8 +168,11 @@ static bool settle_batch(struct attribute *a, struct thread *t)
 		alike = alike && r->label_bytes == first->label_bytes &&
 			memcmp(r->label, first->label, r->label_bytes) == 0;
 	}
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = 0; i < count; i++) {
 		turn_doubt(turn_request(a, refs[i]), alike ? TRACE_INFERRED : TRACE_AMBIGUOUS);
+		spend(turn_request(a, refs[i]), t->open_cpu_ns / count);
+	}
+	t->open_cpu_ns = 0;
 	ledger_settle_shares(&a->ledger, &t->process->live, &t->segment, refs, count);
 	return true;
 }
@@ -168,6 +184,8 @@ void turn_settle(struct attribute *a, struct thread *t, struct ref owner)
 		return;
 	}
 	t->batch = nobody;
+	spend(turn_request(a, owner), t->open_cpu_ns);
+	t->open_cpu_ns = 0;
 	ledger_settle(&a->ledger, &t->process->live, &t->segment, owner);
 	turn_absorb(a, t->process);
 }
@@ -179,6 +197,7 @@ void turn_open(struct thread *t, struct ref fallback)
 	assert(t->segment.count == 0);
 	t->open = true;
 	t->fresh = false;
+	t->open_cpu_ns = 0;
 	t->owner = fallback;
 }
 
@@ -201,6 +220,18 @@ struct ref turn_worker(struct attribute *a, struct thread *t)
 	if (segment_full(&t->segment))
 		turn_settle(a, t, t->owner);
 	return t->segment.self;
+}
+
+/* What a turn that is open took goes where its allocations go. */
+void turn_cpu(struct attribute *a, struct thread *t, int64_t cpu_ns)
+{
+	int64_t spent = cpu_ns - t->cpu_ns;
+	t->cpu_ns = cpu_ns;
+	struct ref worker = turn_worker(a, t);
+	if (spent > 0 && worker.kind == OWNER_SEGMENT)
+		t->open_cpu_ns = cpu_sum(t->open_cpu_ns, spent);
+	else
+		spend(turn_request(a, worker), spent);
 }
 
 static bool in_unit(const struct thread *t, struct ref ref)

@@ -68,14 +68,17 @@ struct thread {
 	struct ref owner;
 	bool open;
 	struct segment segment;
-	struct ref marked; /* rule 15 */
-	struct ref named;  /* rule 10: a connection or request */
-	bool fresh;        /* this unit began with a mark, and nothing else happened yet */
-	bool waited;       /* this unit began with a wait */
-	int64_t woke_ns;   /* when the last wait was over */
-	bool several;      /* its wait returned several events */
-	bool serves;       /* has touched a request */
-	bool polls;        /* waits for descriptors: gets its work there, not by hand */
+	int64_t cpu_ns;         /* that the thread had had when it last said so */
+	int64_t open_cpu_ns;    /* of it, what goes with the segment */
+	int64_t waiting_cpu_ns; /* open_cpu_ns when it began to wait */
+	struct ref marked;      /* rule 15 */
+	struct ref named;       /* rule 10: a connection or request */
+	bool fresh;             /* this unit began with a mark, and nothing else happened yet */
+	bool waited;            /* this unit began with a wait */
+	int64_t woke_ns;        /* when the last wait was over */
+	bool several;           /* its wait returned several events */
+	bool serves;            /* has touched a request */
+	bool polls;             /* waits for descriptors: gets its work there, not by hand */
 	struct ref unit[UNIT_REQUESTS_MAX];
 	uint32_t unit_count;
 	bool handed;          /* its request came to it by what it freed, or by a queue */
@@ -170,6 +173,8 @@ void turn_open(struct thread *t, struct ref fallback);
 void turn_work_for(struct thread *t, struct ref owner);
 /* Who gets what is allocated now: maybe the segment. */
 struct ref turn_worker(struct attribute *a, struct thread *t);
+/* The thread has had so much CPU: what is new of it is for whom it works. */
+void turn_cpu(struct attribute *a, struct thread *t, int64_t cpu_ns);
 /* The request will be judged at the end of the unit. */
 void turn_add(struct attribute *a, struct thread *t, struct ref ref);
 /* Rules 4 to 7: the thread does something for r. */

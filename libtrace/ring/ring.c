@@ -307,7 +307,7 @@ static void scan(struct ring *ring, bool reap)
 
 static bool has_ticks(enum event_kind kind)
 {
-	return kind >= EVENT_TIME && kind != EVENT_POOL;
+	return kind >= EVENT_TIME && kind != EVENT_POOL && kind != EVENT_CPU;
 }
 
 static void learn(struct ring *ring, struct stream *stream, const struct ring_event *event)
@@ -450,6 +450,18 @@ static void chunk_run(struct ring *ring, struct source *source, uint64_t until)
 			at += 8;
 			event.pool = event.value;
 			continue; /* of the event behind it */
+		} else if (kind == EVENT_CPU) {
+			bytes = 16;
+			if (left < bytes)
+				goto corrupt;
+			at += (uint32_t)bytes;
+			event = blank(stream);
+			event.kind = EVENT_CPU;
+			event.a = (int64_t)(words[1] & INT64_MAX);
+			count++;
+			ring->callback(ring->context, &event);
+			event.a = 0;
+			continue;
 		} else {
 			if (left < 16 || (kind != EVENT_TIME && left < EVENT_LONG_BYTES))
 				goto corrupt;

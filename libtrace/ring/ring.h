@@ -45,6 +45,7 @@ struct ring_options {
 	bool pointers;          /* stacks by frame pointers alone, without unwind tables */
 	bool pools;             /* record what pools hand out (POOL_MAKE, POOL_CLEAR) */
 	bool paint;             /* stack_low by painting 64 KiB below a request's start */
+	bool cpu;               /* CPU where turns change: a system call each */
 	uint32_t stack_entries; /* room for so many; 0: 1 Mi (16 MiB) */
 	bool no_exec; /* do not follow exec into programs that clean their environment */
 };
@@ -75,7 +76,7 @@ struct ring_event {
 	uint64_t size_bytes; /* ALLOC, REALLOC_END */
 	uint32_t stack;      /* ALLOC, REALLOC_END: ring_stack(), 0 = none */
 	uint64_t pool;       /* ALLOC: the pool that it is a block of, 0 = none */
-	int64_t a;           /* long events, as in event.h */
+	int64_t a;           /* long events, as in event.h; CPU: ns */
 	uint64_t b;
 	uint64_t stack_low; /* long events, else 0 */
 	struct str payload; /* long events, else empty */

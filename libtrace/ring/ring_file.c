@@ -45,7 +45,7 @@ static uint32_t flags_of(const struct ring_options *options)
 	       (options->stacks ? REGION_STACKS : 0u) |
 	       (options->pointers ? REGION_POINTERS : 0u) |
 	       (options->pools ? REGION_POOLS : 0u) | (options->paint ? REGION_PAINT : 0u) |
-	       (options->no_exec ? 0u : REGION_FOLLOW) |
+	       (options->cpu ? REGION_CPU : 0u) | (options->no_exec ? 0u : REGION_FOLLOW) |
 	       (options->stamped ? REGION_STAMPED : 0u) |
 	       (tsc_trusted() && !options->stamped ? REGION_TSC : 0u);
 }

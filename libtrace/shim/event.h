@@ -15,8 +15,8 @@
  * bare:  FREE, REALLOC_BEGIN, POOL. sized: ALLOC, REALLOC_END with word =
  * align_log2:8 | size:56 (alignment in the top byte, 0 = malloc's own),
  * ALLOC_AT, REALLOC_END_AT, the same with a stack (shim/stack.h): word =
- * stack:26 | size:38 and flags + align_log2 * EVENT_ALIGN, and TIME with word =
- * ticks. Everything else is long: `stack` is
+ * stack:26 | size:38 and flags + align_log2 * EVENT_ALIGN, TIME with word =
+ * ticks, and CPU with word = nanoseconds. Everything else is long: `stack` is
  * payload_bytes:16 | stack_low:48 (stack_low in the low bits), the payload is
  * padded with zero bytes to a multiple of 8. stack_low is the lowest stack
  * pointer that any hook saw on this thread since the last long event, this
@@ -105,6 +105,9 @@ enum event_kind {
 	EVENT_POOL_MAKE,  /* value the pool, a its parent or 0: after the call */
 	EVENT_POOL_CLEAR, /* value a pool whose blocks, and pools within it, are about to go;
 			   * flag EVENT_DESTROY: the pool as well */
+	EVENT_CPU, /* sized; value 0, word = CPU time of the thread in ns: right before what
+		    * can change for whom a thread works, or wake another that answers, and
+		    * behind a WRITE's call */
 	EVENT_KINDS,
 };
 
@@ -184,7 +187,7 @@ static inline size_t event_bytes(const uint64_t *words)
 
 	if (kind == EVENT_FREE || kind == EVENT_REALLOC_BEGIN || kind == EVENT_POOL)
 		return 8;
-	if (kind >= EVENT_ALLOC && kind <= EVENT_TIME)
+	if ((kind >= EVENT_ALLOC && kind <= EVENT_TIME) || kind == EVENT_CPU)
 		return 16;
 	if (kind == EVENT_NONE || kind >= EVENT_KINDS)
 		return 0;

@@ -162,8 +162,20 @@ static void io_write(int fd, enum fd_kind kind, struct outgoing *out)
 	errno = saved;
 }
 
+/* What writing took is for whom it was written. */
+static void note_cpu(void)
+{
+	int saved = errno;
+
+	if (!quiet())
+		writer_cpu();
+	errno = saved;
+}
+
 static void io_wrote(int fd, enum fd_kind kind, const struct outgoing *out, ssize_t result)
 {
+	if (UNLIKELY(region_mode & REGION_CPU))
+		note_cpu();
 	if (LIKELY(result >= 0 && (size_t)result == out->of.total) || quiet())
 		return;
 	int saved = errno;
@@ -294,12 +306,22 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
 	return result;
 }
 
+/* A pipe or an eventfd may wake another thread, which then answers. */
+static void note_handing_on(void)
+{
+	if (!quiet())
+		writer_cpu_again();
+}
+
 EXPORT ssize_t write(int fd, const void *buffer, size_t bytes)
 {
 	enum fd_kind kind = fds_kind(fd);
 
-	if (LIKELY(kind < FD_STREAM))
+	if (LIKELY(kind < FD_STREAM)) {
+		if (UNLIKELY(region_mode & REGION_CPU))
+			note_handing_on();
 		return REAL(write)(fd, buffer, bytes);
+	}
 	struct iovec iov = {(void *)(uintptr_t)buffer, bytes};
 	struct outgoing out = outgoing(&iov, 1);
 	io_write(fd, kind, &out);
@@ -402,6 +424,8 @@ static void file_ended(int fd, size_t bytes, uint64_t before, ssize_t result)
 {
 	if (quiet())
 		return;
+	if (UNLIKELY(region_mode & REGION_CPU))
+		note_cpu();
 	int saved = errno;
 	uint64_t moved = result > 0 ? (uint64_t)result : 0;
 	fds_set_body_left(fd, FD_WRITE, before > moved ? before - moved : 0);

@@ -60,6 +60,7 @@ enum region_flags {
 	REGION_STAMPED = 512,  /* each event has a stamp, of CLOCK_MONOTONIC */
 	REGION_POOLS = 1024,   /* record what pools hand out */
 	REGION_PAINT = 256,    /* stack depth by painting, not by what hooks see */
+	REGION_CPU = 2048,     /* EVENT_CPU where turns change */
 };
 
 /* A call: `address` is what it returns to, and `outer` the entry of the stack

@@ -332,6 +332,8 @@ EXPORT int pthread_mutex_lock(pthread_mutex_t *mutex)
 
 EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex)
 {
+	if (UNLIKELY(region_mode & REGION_CPU) && conditions())
+		writer_cpu_again();
 	if (UNLIKELY(region_mode & REGION_CONDITIONS) && is_guard(mutex) && writer_on())
 		write_long(EVENT_UNLOCK, 0, address(mutex), 0, 0, NULL, 0);
 	return __pthread_mutex_unlock(mutex);

@@ -350,11 +350,48 @@ out:
 	return NULL;
 }
 
+void writer_cpu(void)
+{
+	struct timespec spent;
+
+	if (writer.depth || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent) != 0)
+		return;
+	writer.cpu_ticks = writer_ticks();
+	write_word(EVENT_CPU, 0, NULL,
+		   (uint64_t)spent.tv_sec * 1000000000u + (uint64_t)spent.tv_nsec);
+}
+
+enum { CPU_AGAIN_TICKS = 20000 }; /* 5 to 20 us */
+
+void writer_cpu_again(void)
+{
+	int saved = errno;
+
+	if (writer_ticks() - writer.cpu_ticks > CPU_AGAIN_TICKS)
+		writer_cpu();
+	errno = saved;
+}
+
+/* Whether a thread may be working for another from there on. */
+static bool turns(enum event_kind kind)
+{
+	static const uint64_t kinds =
+		1ull << EVENT_READ | 1ull << EVENT_WRITE | 1ull << EVENT_ACCEPT |
+		1ull << EVENT_CLOSE | 1ull << EVENT_WAIT_BEGIN | 1ull << EVENT_WAIT_END |
+		1ull << EVENT_COND_SIGNAL | 1ull << EVENT_LOCK | 1ull << EVENT_UNLOCK |
+		1ull << EVENT_MARK_BEGIN | 1ull << EVENT_MARK_END | 1ull << EVENT_THREAD_EXIT |
+		1ull << EVENT_PROCESS_EXIT;
+
+	return kinds >> kind & 1;
+}
+
 void write_long(enum event_kind kind, unsigned flags, uint64_t value, int64_t a, uint64_t b,
 		const void *payload, size_t payload_bytes)
 {
 	struct writer *w = &writer;
 
+	if (UNLIKELY(region_mode & REGION_CPU) && turns(kind))
+		writer_cpu();
 	if (UNLIKELY(region_mode & REGION_PAINT) && !w->depth)
 		depth_event(kind);
 	uint64_t ticks = writer_ticks();

@@ -36,8 +36,9 @@ struct writer {
 	struct chunk *chunk;
 	unsigned char *base, *end;
 	uintptr_t stack_low;
-	uint64_t dropped; /* not yet told by an EVENT_DROPPED */
-	uint32_t depth;   /* writes begun and not ended: > 1 only in signal handlers */
+	uint64_t dropped;   /* not yet told by an EVENT_DROPPED */
+	uint64_t cpu_ticks; /* when it last said how much CPU it has had */
+	uint32_t depth;     /* writes begun and not ended: > 1 only in signal handlers */
 	uint32_t stream, sequence;
 	uint32_t tid;
 	uint32_t fork_token;         /* of the fork that this thread is in */
@@ -180,6 +181,12 @@ static inline void write_sized(enum event_kind kind, unsigned flags, const void 
 /* A long event. Its stamp is the moment of the call. */
 void write_long(enum event_kind kind, unsigned flags, uint64_t value, int64_t a, uint64_t b,
 		const void *payload, size_t payload_bytes) HIDDEN;
+
+/* Says how much CPU this thread has had: a system call, so only if asked for. */
+void writer_cpu(void) HIDDEN;
+/* The same where another may be told something, for whom this thread then no longer
+ * works: not if it was said a moment ago. */
+void writer_cpu_again(void) HIDDEN;
 
 /* Makes this process and thread known, if it has nothing else to tell. */
 void writer_announce(void) HIDDEN;

@@ -110,7 +110,7 @@ BATCH_COLUMNS(SCHEMA_FLAT, SCHEMA_STEP)
 "CREATE VIEW route_summary AS"
 " WITH ranked AS ("
 "  SELECT route, start_ns, end_ns, need_bump_bytes, requested_bytes, live_peak_bytes,"
-"   allocations, escapes, escaped_bytes, stack_peak_bytes,"
+"   allocations, escapes, escaped_bytes, stack_peak_bytes, nullif(cpu_ns, -1) AS cpu,"
 "   count(*) OVER (PARTITION BY route) AS n,"
 "   row_number() OVER (PARTITION BY route ORDER BY need_bump_bytes) AS by_need,"
 "   row_number() OVER (PARTITION BY route ORDER BY end_ns - start_ns) AS by_service"
@@ -126,7 +126,7 @@ BATCH_COLUMNS(SCHEMA_FLAT, SCHEMA_STEP)
 "   AS service_ns_p50,"
 "  max(CASE WHEN by_service = (n * 99 + 99) / 100 THEN end_ns - start_ns END)"
 "   AS service_ns_p99,"
-"  max(stack_peak_bytes) AS stack_peak_max"
+"  max(stack_peak_bytes) AS stack_peak_max, sum(cpu) AS cpu_ns"
 " FROM ranked GROUP BY route ORDER BY need_max DESC;"
 
 /* A departure at an instant comes before an arrival at it. */

@@ -69,6 +69,7 @@ static const char *const kind_name[EVENT_KINDS] = {
 	[EVENT_UNLOCK] = "unlock",
 	[EVENT_POOL_MAKE] = "pool-make",
 	[EVENT_POOL_CLEAR] = "pool-clear",
+	[EVENT_CPU] = "cpu",
 };
 
 static uint64_t counts[EVENT_KINDS];

@@ -2,7 +2,8 @@
 /*
  * models MODEL PORT: a small HTTP server in one of the ways that servers are
  * built. Request /how/K allocates six blocks of 7,000,000 + 16 K bytes, where
- * it is read, handled and answered, so that each tells whose it is.
+ * it is read, handled and answered, so that each tells whose it is; /burn/K also
+ * uses 2 ms of its thread's CPU time, 4, 6 or 8, by K % 4.
  *
  *	thread		a thread per connection
  *	fork		a process per connection
@@ -30,6 +31,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { TAG = 7000000, WORKERS = 4 };
@@ -37,6 +39,7 @@ enum { TAG = 7000000, WORKERS = 4 };
 struct job {
 	int fd;
 	unsigned long k;
+	bool burns;
 	void *block; /* what was allocated while reading */
 	struct job *next;
 };
@@ -104,9 +107,25 @@ static bool take(int fd, struct job *job)
 	const char *k = strchr(text, '/');
 	k = k ? strchr(k + 1, '/') : NULL;
 	job->fd = fd;
+	job->burns = strstr(text, "/burn/") != NULL;
 	job->k = k ? strtoul(k + 1, NULL, 10) : 0;
 	job->block = block(job->k);
 	return true;
+}
+
+static long cpu_us(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* One of `parts` of what the request is to use. */
+static void burn(const struct job *job, long parts)
+{
+	long end = cpu_us() + (1 + (long)(job->k % 4)) * 2000 / parts;
+	while (job->burns && cpu_us() < end)
+		;
 }
 
 static void handle(struct job *job)
@@ -120,6 +139,7 @@ static void handle(struct job *job)
 		more[i] = block(job->k);
 	for (volatile int spin = 0; spin < 20000; spin++)
 		;
+	burn(job, 1);
 	for (int i = 0; i < 3; i++)
 		free(more[i]);
 }
@@ -210,6 +230,7 @@ static void interleave(struct job **all, size_t count)
 		for (size_t i = 0; i < count; i++) {
 			resume(all[i]);
 			more[step][i] = block(all[i]->k);
+			burn(all[i], 3);
 			suspend();
 		}
 	for (size_t i = 0; i < count; i++) {
