@@ -95,6 +95,22 @@ static void commit(struct served *s)
 
 /* -- messages --------------------------------------------------------------------- */
 
+/* What a server's memory held when somebody had written over it: times and sizes
+ * of this magnitude can still be added up. */
+static const uint64_t CREDIBLE_MAX = INT64_MAX / 4;
+
+static int64_t credible(uint64_t value)
+{
+	return (int64_t)(value < CREDIBLE_MAX ? value : CREDIBLE_MAX);
+}
+
+/* 0 when the clock was set back. */
+static int64_t since_start(const struct served *s, uint64_t unix_ns)
+{
+	int64_t ns = credible(unix_ns) - s->start_unix_ns;
+	return ns > 0 ? ns : 0;
+}
+
 static struct str take_text(const char **at, uint16_t length)
 {
 	struct str text = {*at, length};
@@ -128,10 +144,8 @@ static void take_request(struct served *s, const struct record_message *m, const
 	struct str cause = take_text(&at, m->cause_bytes);
 	bool refused = str_equal(cause, STR("busy")) || str_equal(cause, STR("busy-wait"));
 	uint64_t need = m->wanted_bytes > m->need_bytes ? m->wanted_bytes : m->need_bytes;
-	int64_t start = (int64_t)m->arrival_unix_ns - s->start_unix_ns;
-	if (start < 0)
-		start = 0; /* the clock was set back */
-	int64_t end = start + (int64_t)m->service_ns;
+	int64_t start = since_start(s, m->arrival_unix_ns);
+	int64_t end = start + credible(m->service_ns);
 	if (end > s->last_ns)
 		s->last_ns = end;
 	if (!s->storing) {
@@ -146,14 +160,14 @@ static void take_request(struct served *s, const struct record_message *m, const
 		.method = method,
 		.target = target_of(s, path, query, joined, text),
 		.status = m->status ? m->status : -1,
-		.bytes_in = (int64_t)m->bytes_in,
-		.bytes_out = (int64_t)m->bytes_out,
-		.need_bump_bytes = (int64_t)need,
-		.need_reuse_bytes = (int64_t)need,
-		.live_peak_bytes = (int64_t)m->need_bytes,
+		.bytes_in = credible(m->bytes_in),
+		.bytes_out = credible(m->bytes_out),
+		.need_bump_bytes = credible(need),
+		.need_reuse_bytes = credible(need),
+		.live_peak_bytes = credible(m->need_bytes),
 		.escapes = m->blocks_left > 0 ? m->blocks_left : 0,
-		.foreign_frees = (int64_t)m->foreign_frees,
-		.stack_peak_bytes = (int64_t)m->stack_bytes,
+		.foreign_frees = credible(m->foreign_frees),
+		.stack_peak_bytes = credible(m->stack_bytes),
 		.confidence = TRACE_EXACT,
 		.ended_by = cause.length > 0 ? cause : STR("response"),
 		.incomplete = m->wanted_bytes > m->need_bytes || refused,
@@ -184,16 +198,19 @@ static void process_ended(struct served *s, int64_t end_ns)
 
 static void take_message(struct served *s, const struct record_message *m, const char *texts)
 {
-	int64_t now = (int64_t)m->arrival_unix_ns - s->start_unix_ns;
+	int64_t now = since_start(s, m->arrival_unix_ns);
 	int64_t id = (int64_t)m->generation + 1;
-	s->sums.dropped += m->dropped;
+	if (m->dropped < CREDIBLE_MAX - s->sums.dropped)
+		s->sums.dropped += m->dropped;
+	else
+		s->sums.dropped = CREDIBLE_MAX;
 	switch (m->kind) {
 	case RECORD_BEGIN:
 		if (s->sums.processes++ > 0)
 			process_ended(s, now);
 		s->process = (struct trace_process){.id = id,
 						    .pid = m->pid,
-						    .start_ns = now > 0 ? now : 0,
+						    .start_ns = now,
 						    .end_ns = -1,
 						    .command = STR("pail-server")};
 		commit(s);
@@ -201,7 +218,7 @@ static void take_message(struct served *s, const struct record_message *m, const
 	case RECORD_REQUEST: take_request(s, m, texts); break;
 	case RECORD_END:
 		if (id == s->process.id)
-			s->process.end_ns = now > 0 ? now : 0;
+			s->process.end_ns = now;
 		if (now > s->last_ns)
 			s->last_ns = now;
 		break;

@@ -52,7 +52,7 @@ void part_write(const struct sweep *s, const struct shard *shard,
 struct reader {
 	const char *path;
 	char *rest;
-	size_t line;
+	size_t line, length;
 	struct err *err;
 };
 
@@ -87,7 +87,7 @@ static int head_read(struct reader *r, struct sweep *sweep, struct shard *shard,
 	if (!line ||
 	    sscanf(line, "shard %" SCNu64 " %" SCNu64 " %zu", &own.index, &own.of, count) != 3)
 		return bad(r);
-	if (own.index < 1 || own.index > own.of || own.of > SHARDS_MAX || *count > 100000000)
+	if (own.index < 1 || own.index > own.of || own.of > SHARDS_MAX || *count > r->length)
 		return bad(r);
 	bool same = strcmp(s.sha256, sweep->sha256) == 0 && s.load == sweep->load &&
 		    strcmp(s.policy, sweep->policy) == 0 && s.queue == sweep->queue &&
@@ -126,7 +126,7 @@ int part_read(const char *path, struct sweep *sweep, struct shard *shard,
 	size_t length, own = 0;
 	if (file_read_all(path, PART_BYTES_MAX, &text, &length, err) < 0)
 		return -1;
-	struct reader reader = {.path = path, .rest = text, .err = err};
+	struct reader reader = {.path = path, .rest = text, .length = length, .err = err};
 	int status = head_read(&reader, sweep, shard, &own);
 	struct sweep_candidate *all = NULL;
 	if (status == 0) {

@@ -57,10 +57,12 @@ static void put_two(char *out, int64_t value)
 	out[1] = (char)('0' + value % 10);
 }
 
+/* Of the years 1 and 9999. */
+static const int64_t FIRST_S = -62135596800, LAST_S = 253402300799;
+
 void date_format(char out[DATE_TEXT_BYTES], int64_t unix_s)
 {
-	static const int64_t first = -62135596800, last = 253402300799; /* years 1 and 9999 */
-	int64_t s = unix_s < first ? first : unix_s > last ? last : unix_s;
+	int64_t s = unix_s < FIRST_S ? FIRST_S : unix_s > LAST_S ? LAST_S : unix_s;
 	int64_t days = s / DAY_S - (s % DAY_S < 0);
 	int64_t second = s - days * DAY_S;
 	struct civil date = civil_of(days);
@@ -174,5 +176,7 @@ int date_parse(struct str text, int64_t now_unix_s, int64_t *unix_s)
 	    clock[2] > 60)
 		return -1;
 	*unix_s = days_of(date) * DAY_S + clock[0] * 3600 + clock[1] * 60 + clock[2];
+	if (*unix_s > LAST_S)
+		*unix_s = LAST_S; /* a leap second at the end of time */
 	return 0;
 }
