@@ -16,8 +16,8 @@ Three times the serving process is killed from outside.
 
 Asked, and the exit is 1 where it is not so: resident memory and descriptors
 flat, no restart but the injected ones, no wrong answer, at least 99.9 % of the
-good client's requests 200, the group's limit never hit. The group is a cgroup v1 with
-the kernel's socket memory; where there is none to write to, that is said.
+good client's requests 200, the group's limit never hit. The group is a memory cgroup of
+either version; where there is none to write to, that is said.
 Writes soak.csv (a line each S seconds), soak.json (the verdict) and soak.svg.
 PAIL_BUILD=build PAIL_SOURCE=. ; the clients take about half a processor.
 """
@@ -42,7 +42,7 @@ for folder in ("core", "ops"):
     sys.path.insert(0, os.path.join(HERE, "..", "server", folder))
 from harness import BUILD, SERVER, SOURCE, Client, Closed  # noqa: E402
 from ops import Ops  # noqa: E402
-from test_bound import GROUPS, Group  # noqa: E402
+from test_bound import group_kind  # noqa: E402
 
 CONF = """
 [server]
@@ -234,17 +234,23 @@ def good(port, stop, tally, report):
 class NoGroup:
     path = None
 
-    def read(self, _):
+    def nothing(self):
         return 0
+
+    now = peak = sockets = refusals = nothing
+
+    def around(self):
+        return []
 
     def remove(self):
         pass
 
 
 def group_of(limit):
-    if os.access(GROUPS, os.W_OK) and os.path.exists(f"{GROUPS}/memory.limit_in_bytes"):
-        return Group(limit)
-    print("soak: no cgroup v1 to write to (root, and memory mounted at /sys/fs/cgroup): no limit is set", file=sys.stderr)
+    kind = group_kind()
+    if kind:
+        return kind(limit)
+    print("soak: no memory cgroup to write to (root, and memory mounted at /sys/fs/cgroup): no limit is set", file=sys.stderr)
     return NoGroup()
 
 
@@ -290,7 +296,7 @@ class Watch:
         if not self.group.path:
             return 0
         with open(f"{self.group.path}/memory.stat", encoding="ascii") as file:
-            return int(re.search(r"^cache (\d+)", file.read(), re.M).group(1))
+            return int(re.search(r"^(?:cache|file) (\d+)", file.read(), re.M).group(1))
 
     def follow(self):
         """The process that serves now."""
@@ -319,8 +325,8 @@ class Watch:
         row = {
             "second": round(time.monotonic() - self.start, 1), "pid": self.pids[-1], "rss_kib": self.server.status("VmRSS"),
             "descriptors": self.server.descriptors(), "connections": counts.get("pail_connections_open", 0),
-            "buckets": counts.get("pail_buckets_in_use", 0), "group_bytes": self.group.read("memory.usage_in_bytes"),
-            "tcp_bytes": self.group.read("memory.kmem.tcp.usage_in_bytes"), "failcnt": self.group.read("memory.failcnt"),
+            "buckets": counts.get("pail_buckets_in_use", 0), "group_bytes": self.group.now(),
+            "tcp_bytes": self.group.sockets(), "failcnt": self.group.refusals(),
             "restarts": len(self.pids) - 1, "status_2xx": total("2xx"), "status_4xx": total("4xx"), "status_5xx": total("5xx"),
             "good": len(latencies), "good_200": fine,
             "good_p50_ms": round(quantile(latencies, 0.5), 3), "good_p99_ms": round(quantile(latencies, 0.99), 3),
@@ -375,7 +381,7 @@ def verdict(watch, quiet, limit, killed, tallies, server):
     if isinstance(watch.group, NoGroup):
         check("bound", True, f"{limit} bytes; not enforced here, there is no control group")
     else:
-        peak = watch.group.read("memory.max_usage_in_bytes")
+        peak = watch.group.peak()
         check("bound", rows[-1]["failcnt"] == 0 and peak < limit, f"{limit} bytes; the group's peak {peak} "
               f"({100 * peak / limit:.1f} %), limit hit {rows[-1]['failcnt']} times")
     check("alive", server.process.poll() is None and server.get("/ok").status == 200, "serves at the end")
@@ -446,7 +452,7 @@ def soak(options):
     os.makedirs(options.out, exist_ok=True)
     limit, seconds = bound(), options.minutes * 60
     group = group_of(limit)
-    wrap = ["sh", "-c", f'echo $$ > {group.path}/cgroup.procs && exec "$0" "$@"'] if group.path else []
+    wrap = group.around()
     stop, (receive, send) = multiprocessing.Event(), multiprocessing.Pipe(False)
     tallies = {work.__name__: Tally() for work in (mix, faults, slow, noise, good)}
     began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -480,7 +486,7 @@ def soak(options):
             watch.follow()
             checks = verdict(watch, (before, settled(server)), limit, killed, tallies, server)
             last = watch.rows[-1]
-            peak = {"group": group.read("memory.max_usage_in_bytes")}
+            peak = {"group": group.peak()}
             told = [line for line in server.errors().splitlines() if "process" in line]
     finally:
         stop.set()
