@@ -33,9 +33,9 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "server", "core"))
 from bench_server import children, cpu_ns, quantiles  # noqa: E402
-from harness import BUILD, SERVER, plugin  # noqa: E402
+from harness import BUILD, plugin  # noqa: E402
+from peers import CLIENT_CPU, Peer, epoll, nginx, pail, pss as memory  # noqa: E402
 
-SERVER_CPU, CLIENT_CPU = "0", str(os.cpu_count() - 1)
 PIPELINE = """local r
 init = function()
   local t = {}
@@ -44,55 +44,6 @@ init = function()
 end
 request = function() return r end
 """
-NGINX = """worker_processes 1; daemon off; pid {folder}/pid; error_log /dev/null; events {{ worker_connections 2000; }}
-http {{ access_log off; keepalive_requests 1000000000; default_type text/html; client_body_temp_path {folder}/a; proxy_temp_path {folder}/b;
-fastcgi_temp_path {folder}/c; uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
-server {{ listen 127.0.0.1:{port}; location / {{ return 200 "{body}"; }} }} }}
-"""
-BODY = "x" * 125
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
-
-
-class Peer:
-    def __init__(self, name, command, conf="", environment=(), folder=None):
-        self.name, self.port, self.folder = name, free_port(), tempfile.TemporaryDirectory()
-        words = {"port": self.port, "folder": self.folder.name, "body": BODY}
-        if conf:
-            with open(f"{self.folder.name}/conf", "w", encoding="ascii") as file:
-                file.write(conf.format(**words))
-        self.process = subprocess.Popen(["taskset", "-c", SERVER_CPU, *(word.format(**words) for word in command)],
-                                        env={**os.environ, **dict(environment)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port)) as client:
-                    client.sendall(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")
-                    assert client.recv(100)  # a supervisor may only hold the socket yet
-                return
-            except ConnectionRefusedError:
-                assert time.monotonic() < deadline and self.process.poll() is None, f"{name} does not start"
-                time.sleep(0.01)
-
-    def cpu(self):
-        return cpu_ns(self.process.pid)
-
-    def serving(self):
-        return (children(self.process.pid) or [self.process.pid])[-1]
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(60)
-        self.folder.cleanup()
-
-
-def pail(app, conf="", *words, name="pail"):
-    # A limit as far off as those that the peers have not.
-    conf = conf or "[server]\nconnections = 1024\n[bucket main]\nsize = 256K\ncount = 128\n"
-    return Peer(name, [SERVER, "-c", "{folder}/conf", "--app", app, "--listen", "127.0.0.1:{port}", *words], conf)
 
 
 def wrk(peer, target, seconds, pipeline=False, connections=64):
@@ -130,9 +81,9 @@ def compare(title, peers, target, seconds, rounds=7, **more):
 
 
 def hello(seconds):
-    peers = [Peer("trivial epoll loop", [f"{BUILD}/tests/bench/trivial_epoll", "{port}"]), pail("builtin:send-static-file")]
+    peers = [epoll(), pail("builtin:send-static-file")]
     if shutil.which("nginx"):
-        peers.append(Peer("nginx", ["nginx", "-c", "{folder}/conf"], NGINX))
+        peers.append(nginx())
     try:
         compare("keep-alive, 64 connections", peers, "/", seconds)
         compare("pipelined by 16", peers, "/", seconds, pipeline=True)
@@ -155,11 +106,6 @@ def builtin(seconds):
         finally:
             for peer in peers:
                 peer.stop()
-
-
-def memory(pid):
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-        return int(re.search(r"^Pss:\s+(\d+)", file.read(), re.M).group(1)) * 1024
 
 
 def idle(count=10000):

@@ -32,6 +32,15 @@ import time
 HEAPTRACK = next(iter(glob.glob("/usr/lib/*/heaptrack/libheaptrack_preload.so")
                       + glob.glob("/usr/lib/heaptrack/libheaptrack_preload.so")), None)
 
+# Profilers that are a preloaded library and its environment; a name: what to set.
+PROFILERS = {"heaptrack": {"LD_PRELOAD": HEAPTRACK, "DUMP_HEAPTRACK_OUTPUT": "{folder}/h"}} if HEAPTRACK else {}
+for name, library, more in (
+        ("gperftools (heap profile)", "libtcmalloc_and_profiler.so.4", {"HEAPPROFILE": "{folder}/heap"}),
+        ("jemalloc (prof, sampled)", "libjemalloc.so.2", {"MALLOC_CONF": "prof:true,prof_final:true,prof_prefix:{folder}/heap"}),
+        ("jemalloc (prof, all)", "libjemalloc.so.2", {"MALLOC_CONF": "prof:true,lg_prof_sample:0,prof_final:true,prof_prefix:{folder}/heap"})):
+    for path in glob.glob(f"/usr/lib/*/{library}") or glob.glob(f"/usr/lib/{library}"):
+        PROFILERS[name] = {"LD_PRELOAD": path, **more}
+
 FLASK = """
 import socket, socketserver, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +72,11 @@ server.set_app(app)
 server._server_version = "bench"
 server.serve_forever()
 """
+
+
+def profiler(mode, folder):
+    """What the environment of the program becomes under another's profiler; nothing otherwise."""
+    return {key: value.format(folder=folder) for key, value in PROFILERS.get(mode, {}).items()}
 
 
 def free_port():
@@ -182,9 +196,7 @@ def measure(kind, mode, pail, seconds):
         command = server.command()
         if mode in ("events", "stacks"):
             command = [pail, "record", "--detail", mode, *server.options, "-o", trace, "--", *command]
-        environment = {**os.environ, **server.environment}
-        if mode == "heaptrack":
-            environment |= {"LD_PRELOAD": HEAPTRACK, "DUMP_HEAPTRACK_OUTPUT": os.path.join(folder, "h")}
+        environment = {**os.environ, **server.environment, **profiler(mode, folder)}
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
                                    cwd=folder, env=environment, start_new_session=True)
         try:
@@ -233,11 +245,9 @@ def pair(mode, pail, threads, count):
     bench = os.path.join(os.path.dirname(os.path.dirname(pail)), "tests", "bench", "bench_shim")
     with tempfile.TemporaryDirectory() as folder:
         command = ["bash", "-c", 'exec -a work "$0" "$@"', bench, str(threads), str(count), "8"]
-        environment = dict(os.environ)
+        environment = {**os.environ, **profiler(mode, folder)}
         if mode in ("events", "stacks"):
             command = [pail, "record", "--detail", mode, "-o", os.path.join(folder, "t.db"), "--", *command]
-        elif mode == "heaptrack":
-            environment |= {"LD_PRELOAD": HEAPTRACK, "DUMP_HEAPTRACK_OUTPUT": os.path.join(folder, "h")}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=True)
         return float(done.stdout.split()[0])
 

@@ -5,19 +5,24 @@
  * what one takes, whatever came before.
  *
  *	hot_paths PATH TIMES [LIBRARY]
+ *	hot_paths made
  *
+ *	made    says what this was built with: numbers of another build are no match
  *	arena   a block of the arena taken and given back, sizes mixed
  *	clear   four blocks taken, then the arena cleared
  *	parse   a request's head of 9 fields, then cleared
+ *	ring    an event written to the ring, by the shim's writer
  *	slot    one request put into the least free slot of 64
  *	hook    malloc and free of this program, which LIBRARY (the shim) records
- *	bare    the same without it: what `hook` is held against
+ *	bare    the same without it: taken from what `hook` takes
  */
 #include "base/arena.h"
 #include "libtrace/ring/ring.h"
 #include "server/http/parse.h"
 #include "simulator/sim.h"
+#include "tests/bench/hot_ring.h"
 
+#include <gnu/libc-version.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,17 +165,34 @@ static int path_hook(const char *program, char *times, const char *library)
 	return status == 0 && sink > 0 ? 0 : 3;
 }
 
+static void path_ring(long times)
+{
+	if (hot_ring(times) != 0)
+		exit(3);
+}
+
+/* The compiler and its flags are those of the libraries, too. */
+static int made(void)
+{
+#ifdef __clang__
+	const char *compiler = "clang";
+#else
+	const char *compiler = "gcc";
+#endif
+	return printf("%s %s, %s, glibc %s\n", compiler, __VERSION__, HOT_PATHS_FLAGS,
+		      gnu_get_libc_version()) < 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		void (*run)(long times);
-	} paths[] = {{"arena", path_arena},
-		     {"clear", path_clear},
-		     {"parse", path_parse},
-		     {"slot", path_slot},
-		     {"bare", path_bare}};
+	} paths[] = {{"arena", path_arena}, {"clear", path_clear}, {"parse", path_parse},
+		     {"ring", path_ring},   {"slot", path_slot},   {"bare", path_bare}};
 
+	if (argc == 2 && strcmp(argv[1], "made") == 0)
+		return made();
 	if (argc == 4 && strcmp(argv[1], "hook") == 0)
 		return path_hook(argv[0], argv[2], argv[3]);
 	for (size_t i = 0; argc == 3 && i < sizeof(paths) / sizeof(paths[0]); i++) {
@@ -179,6 +201,7 @@ int main(int argc, char **argv)
 			return 0;
 		}
 	}
-	fprintf(stderr, "usage: hot_paths arena|clear|parse|slot|bare|hook TIMES [LIBRARY]\n");
+	fprintf(stderr,
+		"usage: hot_paths made | hot_paths arena|clear|parse|ring|slot|bare|hook TIMES [LIBRARY]\n");
 	return 2;
 }

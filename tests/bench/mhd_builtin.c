@@ -23,8 +23,8 @@ struct pail_request {
 	const char *method, *path;
 	const char *name[FIELDS_MAX], *value[FIELDS_MAX];
 	int fields;
-	char *body;
-	size_t length, room;
+	char *body, *sent;
+	size_t length, room, sent_length;
 };
 
 const char *pail_method(const struct pail_request *r)
@@ -52,9 +52,8 @@ const char *pail_header(const struct pail_request *r, const char *name)
 
 size_t pail_body(struct pail_request *r, const void **bytes)
 {
-	(void)r;
-	*bytes = "";
-	return 0;
+	*bytes = r->sent ? r->sent : "";
+	return r->sent_length;
 }
 
 int pail_set_header(struct pail_request *r, const char *name, const char *value)
@@ -83,22 +82,58 @@ int pail_write(struct pail_request *r, const void *bytes, size_t length)
 	return 0;
 }
 
+/* A body comes in pieces, between the head's call and the one to answer. */
+static enum MHD_Result take(struct pail_request *r, const char *upload, size_t *upload_length)
+{
+	char *sent = realloc(r->sent, r->sent_length + *upload_length);
+
+	if (!sent)
+		return MHD_NO;
+	memcpy(sent + r->sent_length, upload, *upload_length);
+	r->sent = sent;
+	r->sent_length += *upload_length;
+	*upload_length = 0;
+	return MHD_YES;
+}
+
+static void finished(void *arg, struct MHD_Connection *connection, void **state,
+		     enum MHD_RequestTerminationCode code)
+{
+	struct pail_request *r = *state;
+
+	(void)arg;
+	(void)connection;
+	(void)code;
+	if (r)
+		free(r->sent);
+	free(r);
+}
+
 static enum MHD_Result answer(void *arg, struct MHD_Connection *connection, const char *url,
 			      const char *method, const char *version, const char *upload,
 			      size_t *upload_length, void **state)
 {
 	const struct handler *handler = arg;
-	struct pail_request r = {.method = method, .path = url};
+	struct pail_request plain = {.method = method, .path = url}, *r = *state;
 
 	(void)version;
-	(void)upload;
-	(void)upload_length;
-	(void)state;
-	int status = handler->handle(&r);
+	if (!r && strcmp(method, "GET") != 0) {
+		*state = r = calloc(1, sizeof(*r));
+		return r ? MHD_YES : MHD_NO;
+	}
+	if (*upload_length)
+		return take(r, upload, upload_length);
+	if (r) {
+		r->method = method;
+		r->path = url;
+	} else {
+		r = &plain;
+	}
+	int status = handler->handle(r);
 	struct MHD_Response *response =
-		MHD_create_response_from_buffer(r.length, r.body, MHD_RESPMEM_MUST_FREE);
-	for (int i = 0; i < r.fields; i++)
-		MHD_add_response_header(response, r.name[i], r.value[i]);
+		MHD_create_response_from_buffer(r->length, r->body, MHD_RESPMEM_MUST_FREE);
+	for (int i = 0; i < r->fields; i++)
+		MHD_add_response_header(response, r->name[i], r->value[i]);
 	enum MHD_Result result = MHD_queue_response(connection, (unsigned)status, response);
 	MHD_destroy_response(response);
 	return result;
@@ -116,7 +151,7 @@ int main(int argc, char **argv)
 	if (!MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TURBO,
 			      (uint16_t)strtol(argv[1], NULL, 10), NULL, NULL, answer,
 			      (void *)handler, MHD_OPTION_CONNECTION_LIMIT, 2000u,
-			      MHD_OPTION_END))
+			      MHD_OPTION_NOTIFY_COMPLETED, finished, NULL, MHD_OPTION_END))
 		return perror("mhd_builtin"), 3;
 	for (;;)
 		pause();

@@ -3,86 +3,76 @@
 shared by the program, the recorder and the load."""
 import os
 import resource
+import statistics
 import subprocess
 import tempfile
 
 import bench_record
-from suite import BUILD, in_turns
+from measure import compare, grow
+from suite import BUILD
 
 PAIL = f"{BUILD}/bin/pail"
 PROGRAM = f"{BUILD}/tests/bench/bench_shim"
-# Who has a sample of the heap, or all of it, written by a preloaded library.
-HEAP_PROFILERS = {"gperftools (heap profile)": ("libtcmalloc_and_profiler.so.4", {"HEAPPROFILE": "{folder}/heap"})}
+MODES = ("bare", "events", "stacks", *bench_record.PROFILERS)
+# These walk the stack or lock at every malloc, and take microseconds for it.
+SLOW = ("gperftools (heap profile)", "jemalloc (prof, all)")
 
 
-def libraries(name):
-    for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"):
-        if os.path.exists(f"{folder}/{name}"):
-            return f"{folder}/{name}"
-    return None
+def missing():
+    """Profilers that can't be compared with, by name and reason."""
+    return {name: "not installed" for name in ("heaptrack", "jemalloc (prof, sampled)", *SLOW) if name not in bench_record.PROFILERS}
 
 
-def pair(mode, pairs):
-    """CPU ns of the program for a malloc and a free, under mode."""
-    if mode not in HEAP_PROFILERS:
-        return bench_record.pair(mode, PAIL, 1, pairs)
-    name, environment = HEAP_PROFILERS[mode]
-    with tempfile.TemporaryDirectory() as folder:
-        words = {key: value.format(folder=folder) for key, value in environment.items()}
-        done = subprocess.run(["bash", "-c", 'exec -a work "$0" "$@"', PROGRAM, "1", str(pairs), "8"], capture_output=True, text=True,
-                              env={**os.environ, **words, "LD_PRELOAD": libraries(name)}, timeout=300, check=True)
-        return float(done.stdout.split()[0])
+def pairs(plan):
+    count = 100000 if plan.quick else 1000000
+    works = {mode: (lambda mode=mode: bench_record.pair(mode, PAIL, 1, count // 10 if mode in SLOW else count)) for mode in MODES}
+    return compare(works, plan, "bare", missing())
 
 
-def pairs(suite):
-    modes = ["bare", "events", "stacks"] + (["heaptrack"] if bench_record.HEAPTRACK else [])
-    modes += [mode for mode, (name, _) in HEAP_PROFILERS.items() if libraries(name)]
-    count = 100000 if suite.quick else 1000000
-    return {"peers": in_turns({mode: (lambda mode=mode: pair(mode, count)) for mode in modes}, suite.rounds), "reference": "bare",
-            "rounds": suite.rounds}
-
-
-def server(suite, kind):
-    modes = ["bare", "events", "stacks"] + (["heaptrack"] if bench_record.HEAPTRACK else [])
+def server(plan, kind):
     figures = {}
 
     def measure(mode):
-        cost, about = bench_record.measure(kind, mode, PAIL, 1)
+        try:
+            cost, about = bench_record.measure(kind, mode, PAIL, 1)
+        except SystemExit as error:  # it is a program of its own, too
+            raise RuntimeError(error) from error
         figures.setdefault(mode, []).append(about)
         return cost / 1000
 
-    result = {"peers": in_turns({mode: (lambda mode=mode: measure(mode)) for mode in modes}, suite.rounds), "reference": "bare",
-              "rounds": suite.rounds}
-    middle = {mode: sorted(each["recorder"] for each in figures[mode])[len(figures[mode]) // 2] for mode in ("events", "stacks")}
-    size = {mode: sorted(each["bytes"] for each in figures[mode])[len(figures[mode]) // 2] for mode in ("events", "stacks")}
-    dropped = sum(each["dropped"] for mode in ("events", "stacks") for each in figures[mode])
-    result["note"] = (f"the recorder beside it: {middle['events']:.0f} ns of CPU for an event, {middle['stacks']:.0f} with stacks; the trace: "
-                      f"{size['events']:.2f} and {size['stacks']:.2f} bytes for an event; {dropped} events dropped")
-    return result
+    # Under the slow ones Python needs half a minute to start.
+    modes = [mode for mode in MODES if kind != "flask" or mode not in SLOW]
+    result = compare({mode: (lambda mode=mode: measure(mode)) for mode in modes}, plan, "bare", missing())
+    told = []
+    for mode in ("events", "stacks"):
+        if mode in result["peers"]:
+            recorder, size = (statistics.median(each[name] for each in figures[mode]) for name in ("recorder", "bytes"))
+            told.append(f"--detail {mode}: the recorder beside it takes {recorder:.0f} ns of CPU for an event, the trace {size:.2f} bytes, "
+                        f"{sum(each['dropped'] for each in figures[mode])} of {sum(each['events'] for each in figures[mode]):,} events dropped")
+    return result | {"note": "; ".join(told)}
 
 
-def events(suite):
-    """As a recording grows: all CPU (program, library, recorder, writing), for an event."""
-    result = {"pail record": [], "pail record --detail stacks": []}
-    for count in [10 ** 4, 10 ** 5] if suite.quick else [10 ** 5, 10 ** 6, 10 ** 7]:
-        for name, detail in (("pail record", "events"), ("pail record --detail stacks", "stacks")):
-            values = []
-            for _ in range(suite.rounds if count < 10 ** 7 else 1):
-                with tempfile.TemporaryDirectory() as folder:
-                    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-                    subprocess.run([PAIL, "record", "--detail", detail, "-o", f"{folder}/t.db", "--", "bash", "-c", 'exec -a work "$0" "$@"',
-                                    PROGRAM, "1", str(count // 2), "8"], capture_output=True, timeout=600, check=True)
-                    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-                values.append((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / count * 1e9)
-            result[name].append([count, sorted(values)[len(values) // 2]])
-    return {"series": result, "rounds": suite.rounds}
+def recorded(detail, count):
+    """ns of all CPU (program, library, recorder, writing) for an event, of so many."""
+    with tempfile.TemporaryDirectory() as folder:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([PAIL, "record", "--detail", detail, "-o", f"{folder}/t.db", "--", "bash", "-c", 'exec -a work "$0" "$@"',
+                        PROGRAM, "1", str(count // 2), "8"], capture_output=True, timeout=3600, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / count * 1e9
+
+
+def events(plan):
+    sizes = [10 ** 4, 10 ** 5, 10 ** 6] if plan.quick else [10 ** n for n in range(5, 10)]
+    return grow({"pail record": lambda count: recorded("events", count),
+                 "pail record --detail stacks": lambda count: recorded("stacks", count)}, sizes, plan)
 
 
 def run(suite):
-    suite.run("libtrace", "pair", "A malloc and a free of one thread, at a stack of 8 frames", lambda: pairs(suite),
+    suite.run("libtrace", "pair", "A malloc and a free of one thread, at a stack of 8 frames", pairs, 40,
               unit="ns of the program's CPU", better="less", command="build/tests/bench/bench_shim")
     for kind in ("nginx",) if suite.quick else ("nginx", "redis", "flask"):
-        suite.run("libtrace", f"server-{kind}", f"A request of {kind}, recorded", lambda kind=kind: server(suite, kind),
+        suite.run("libtrace", f"server-{kind}", f"A request of {kind}, recorded", lambda plan, kind=kind: server(plan, kind), 60,
                   unit="us of the server's CPU", better="less", command=f"bench_record.py build/bin/pail --server {kind}")
-    suite.run("libtrace", "grow-events", "As events grow", lambda: events(suite), x="events", better="less",
+    suite.run("libtrace", "grow-events", "As events grow", events, 300, x="events", better="less",
               unit="ns of all CPU for an event", command="pail record -- bench_shim")

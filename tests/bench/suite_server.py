@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The server beside its peers; see suite.py. Everything by HTTP over loopback, the
-server on processor 0, wrk on the last; what is compared is the CPU time of all
+server on processor 0, the load on the last; what is compared is the CPU time of all
 the server's threads, in microseconds for a request."""
 import functools
-import os
 import re
 import resource
 import signal
@@ -11,27 +10,26 @@ import socket
 import subprocess
 import tempfile
 
-from bench_http import BUILD, CLIENT_CPU, NGINX, Peer, pail
+import peers
 from harness import Client
-from suite import in_turns
+from measure import compare, grow
+from peers import BUILD, CLIENT_CPU, Group
 
 MANY = 20000
+HELLO = ("/",)
 NEA_CLIENTS, NEA_REQUESTS = 4, 40000
+PIPELINED = 16
+# 52 points in 760 bytes, as the CSV of Nea's benchmark has.
+CSV = "".join(f"{n * 7919 % 900000 + 100000}, {n * 613 % 900000 + 100000 if n > 20 else n * 613 % 90000 + 10000}\n" for n in range(1, 53))
 # wrk asks for the targets in turn, and says when it has had so many answers; it
 # can't stop by itself before its time is up.
 COUNTED = """
 local targets, sent, done = {{{targets}}}, 0, 0
 local requests = {{}}
-init = function() for i, t in ipairs(targets) do requests[i] = wrk.format("GET", t) end end
+init = function() for i, t in ipairs(targets) do requests[i] = wrk.format({method}, t, nil, {body}) end end
 request = function() sent = sent + 1 return requests[(sent - 1) % #targets + 1] end
 response = function() done = done + 1 if done == {count} then
   io.stdout:write("counted\\n") io.stdout:flush() wrk.thread:stop() end end
-"""
-LUA_CONF = """load_module {modules}/ndk_http_module.so; load_module {modules}/ngx_http_lua_module.so;
-worker_processes 1; daemon off; pid {{folder}}/pid; error_log /dev/null; events {{{{ worker_connections 2000; }}}}
-http {{{{ access_log off; keepalive_requests 1000000000; default_type text/plain; client_body_temp_path {{folder}}/a;
-proxy_temp_path {{folder}}/b; fastcgi_temp_path {{folder}}/c; uwsgi_temp_path {{folder}}/d; scgi_temp_path {{folder}}/e;
-server {{{{ listen 127.0.0.1:{{port}}; location / {{{{ content_by_lua_file {file}; }}}} }}}} }}}}
 """
 LUA = {
     "varying-allocations": """
@@ -41,14 +39,21 @@ ngx.print(tostring(#block))
 """,
     # The generator and the model of server/content/builtin_csv.c, in Lua.
     "csv-svg-path": """
-local state, lines = 52, {}
-for i = 1, 52 do
-  local x = (state * 1664525 + 1013904223) % 4294967296
-  state = (x * 1664525 + 1013904223) % 4294967296
-  lines[i] = string.format("%d, %d\\n", math.floor(x / 256) % 1000000, math.floor(state / 256) % 1000000)
+local csv
+if ngx.req.get_method() == "POST" then
+  ngx.req.read_body()
+  csv = ngx.req.get_body_data()
+else
+  local state, lines = 52, {}
+  for i = 1, 52 do
+    local x = (state * 1664525 + 1013904223) % 4294967296
+    state = (x * 1664525 + 1013904223) % 4294967296
+    lines[i] = string.format("%d, %d\\n", math.floor(x / 256) % 1000000, math.floor(state / 256) % 1000000)
+  end
+  csv = table.concat(lines)
 end
 local path = {"M 0 0 L"}
-for x, y in table.concat(lines):gmatch("(%d+), (%d+)\\n") do
+for x, y in csv:gmatch("(%d+), (%d+)\\n") do
   path[#path + 1] = " " .. tonumber(x) .. " " .. tonumber(y)
 end
 ngx.header["Content-Type"] = "image/svg+xml"
@@ -65,57 +70,13 @@ ngx.print([[<!doctype html>
 ]])
 """,
 }
-H2O = """listen: {{ port: {port}, host: 127.0.0.1 }}
-num-threads: 1
-hosts: {{ default: {{ paths: {{ "/": {{ file.dir: {folder} }} }} }} }}
-"""
-HAPROXY = """global
-  nbthread 1
-  maxconn 3000
-defaults
-  mode http
-  timeout client 60s
-frontend f
-  bind 127.0.0.1:{port}
-  http-request return status 200 content-type text/html string {body}
-"""
 
 
-def library(name):
-    for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"):
-        if os.path.exists(f"{folder}/{name}"):
-            return f"{folder}/{name}"
-    return None
-
-
-def there(command):
-    return any(os.access(f"{folder}/{command}", os.X_OK) for folder in (*os.environ["PATH"].split(":"), "/usr/sbin"))
-
-
-class Group:
-    """with Group([...]) as peers: all are stopped, also if one does not start."""
-
-    def __init__(self, makers):
-        self.makers, self.peers = makers, []
-
-    def __enter__(self):
-        try:
-            for make in self.makers:
-                self.peers.append(make())
-        except BaseException:
-            self.__exit__()
-            raise
-        return self.peers
-
-    def __exit__(self, *_):
-        for peer in self.peers:
-            peer.stop()
-
-
-def load(peer, count, targets=("/",), connections=64):
+def load(peer, count, targets=HELLO, connections=64, body=None):
     """Microseconds of the server's CPU for a request, over `count` of them."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(COUNTED.format(targets=", ".join(f'"{target}"' for target in targets), count=count))
+        script.write(COUNTED.format(targets=", ".join(f'"{target}"' for target in targets), count=count,
+                                    method='"POST"' if body else '"GET"', body=f"[[\n{body}]]" if body else "nil"))
         script.flush()
         before = peer.cpu()
         process = subprocess.Popen(["taskset", "-c", CLIENT_CPU, "wrk", "-t1", f"-c{connections}", "-d900s", "--timeout", "30s", "-s",
@@ -135,47 +96,63 @@ def load(peer, count, targets=("/",), connections=64):
             process.wait()
     done = int(re.search(r"(\d+) requests in", out).group(1))
     if "Non-2xx" in out or done < count:
-        raise RuntimeError(f"{peer.name}: {out}")
+        raise RuntimeError(" ".join(out.split()))
     return used / done / 1000
 
 
-def compare(makers, count, rounds, **more):
-    with Group(makers) as peers:
-        for peer in peers:
-            load(peer, max(count // 10, 100), **more)
-        values = in_turns({peer.name: (lambda peer=peer: load(peer, count, **more)) for peer in peers}, rounds)
-    return {"peers": values, "reference": peers[0].name, "rounds": rounds}
+def pipelined(peer, count):
+    """The same, with so many requests of each connection on their way at once."""
+    before = peer.cpu()
+    out = subprocess.run(["taskset", "-c", CLIENT_CPU, "h2load", "--h1", "-t1", "-c64", f"-m{PIPELINED}", f"-n{count}",
+                          f"http://127.0.0.1:{peer.port}/"], capture_output=True, text=True, check=True, timeout=3600).stdout
+    used = peer.cpu() - before
+    if f" {count} succeeded" not in out:
+        raise RuntimeError(re.search(r"requests: .*", out).group(0))
+    return used / count / 1000
 
 
-def body_of(peer, target):
-    with Client(peer.port) as client:
-        return client.ask("GET", target).body
+def side_by_side(group, count, plan, reference, skipped=None, **more):
+    """Warmed up, then in turns; who does not start or fails is left out."""
+    with Group(group, skipped) as (there, skipped):
+        def work(peer):
+            return lambda: load(peer, count, **more)
+
+        for peer in list(there.values()):
+            try:
+                load(peer, max(count // 10, 100), **more)
+            except Exception:  # in_turns will say it
+                pass
+        return compare({name: work(peer) for name, peer in there.items()}, plan, reference, skipped)
 
 
 # -- hello, beside everybody -----------------------------------------------------------
 
 
-def hello_peers():
-    makers = [lambda: Peer("trivial epoll loop", [f"{BUILD}/tests/bench/trivial_epoll", "{port}"]),
-              lambda: pail("builtin:send-static-file")]
-    if there("nginx"):
-        makers.append(lambda: Peer("nginx", ["nginx", "-c", "{folder}/conf"], NGINX))
-    if os.path.exists(f"{BUILD}/tests/bench/mhd_builtin"):
-        makers.append(lambda: Peer("libmicrohttpd", [f"{BUILD}/tests/bench/mhd_builtin", "{port}", "send-static-file"]))
-    if there("h2o"):
-        makers.append(h2o)
-    if there("haproxy"):
-        makers.append(lambda: Peer("haproxy", ["haproxy", "-db", "-f", "{folder}/conf"], HAPROXY))
-    return makers
+def everybody():
+    return {
+        "trivial epoll loop": peers.epoll,
+        "pail": lambda: peers.pail("builtin:send-static-file"),
+        "nginx": peers.nginx,
+        "libmicrohttpd": lambda: peers.microhttpd("libmicrohttpd", "send-static-file"),
+        "h2o (a file)": peers.h2o,
+        "haproxy": peers.haproxy,
+        "varnish (a cached page)": peers.Varnish,
+    }
 
 
-def h2o():
-    """It serves a file, so it is not quite the same: it holds it open and sends it."""
-    peer = Peer("h2o (a file)", ["h2o", "-c", "{folder}/conf"], H2O)  # the answer that shows it is up is a 404
-    with open(f"{peer.folder.name}/index.html", "w", encoding="ascii") as file:
-        file.write("x" * 125)
-    os.chmod(peer.folder.name, 0o755)  # it serves as nobody
-    return peer
+def hello(plan):
+    return side_by_side(everybody(), 2000 if plan.quick else 40000, plan, "trivial epoll loop")
+
+
+def memory(plan):
+    """KiB resident, what processes share counted once, after some work at 64 connections."""
+    with Group({name: make for name, make in everybody().items() if name != "trivial epoll loop"}) as (there, skipped):
+        def work(peer):
+            def measure():
+                load(peer, 1000 if plan.quick else MANY)
+                return peer.memory() / 1024
+            return measure
+        return compare({name: work(peer) for name, peer in there.items()}, plan, "pail", skipped)
 
 
 # -- Nea's workloads ------------------------------------------------------------------------
@@ -185,26 +162,27 @@ def nea_requests(suite):
     return suite.requests or (2000 if suite.quick else NEA_REQUESTS)
 
 
-def nea(suite, name, targets):
-    command = [f"{BUILD}/tests/bench/mhd_builtin", "{port}", name]
-    makers = [lambda: Peer("libmicrohttpd, glibc", command), lambda: pail(f"builtin:{name}")]
+def nea(plan, name, targets, body=None):
+    group = {"libmicrohttpd, glibc": lambda: peers.microhttpd("libmicrohttpd, glibc", name), "pail": lambda: peers.pail(f"builtin:{name}")}
     for allocator in ("libmimalloc.so.2", "libjemalloc.so.2", "libtcmalloc_minimal.so.4"):
-        path = library(allocator)
-        if path:
-            makers.append(lambda path=path, allocator=allocator: Peer(
-                f"libmicrohttpd, {allocator[3:].partition('.so')[0]}", command, environment={"LD_PRELOAD": path}.items()))
-    modules = "/usr/lib/nginx/modules"
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
-        file.write(LUA[name])
-        file.flush()
-        os.chmod(file.name, 0o644)
-        if os.path.exists(f"{modules}/ngx_http_lua_module.so"):
-            makers.append(lambda: Peer("nginx+Lua", ["nginx", "-c", "{folder}/conf"], LUA_CONF.format(modules=modules, file=file.name)))
-        with Group(makers) as peers:  # the same work is told by the same answer
-            answers = {peer.name: [body_of(peer, target) for target in targets] for peer in peers}
-            if len({tuple(bodies) for bodies in answers.values()}) != 1:
-                raise RuntimeError(f"they answer differently: { {name: str(bodies)[:60] for name, bodies in answers.items()} }")
-        return compare(makers, nea_requests(suite), suite.rounds, targets=targets, connections=NEA_CLIENTS)
+        full = f"libmicrohttpd, {allocator[3:].partition('.so')[0]}"
+        group[full] = lambda full=full, allocator=allocator: peers.microhttpd(full, name, allocator)
+    group["nginx+Lua"] = lambda: peers.nginx_lua(LUA[name])
+    skipped = {}
+    with Group(group, skipped) as (there, _):  # the same work is told by the same answer
+        answers = {peer.name: [answer(peer, target, body) for target in targets] for peer in there.values()}
+        if len({tuple(bodies) for bodies in answers.values()}) != 1:
+            raise RuntimeError(f"they answer differently: { {name: str(bodies)[:60] for name, bodies in answers.items()} }")
+    return side_by_side({full: make for full, make in group.items() if full not in skipped}, nea_requests(plan), plan, "libmicrohttpd, glibc",
+                        skipped, targets=targets, connections=NEA_CLIENTS, body=body)
+
+
+def answer(peer, target, body):
+    with Client(peer.port) as client:
+        got = client.ask("POST" if body else "GET", target, body=body.encode()) if body else client.ask("GET", target)
+        if got.status != 200:
+            raise RuntimeError(f"{peer.name}: {got!r}")
+        return got.body
 
 
 # -- as it grows --------------------------------------------------------------------------------
@@ -214,66 +192,69 @@ def conf(connections, size="64K", count=64, more=""):
     return f"[server]\nconnections = {connections}\nimage = 64M\nidle_timeout = 10m\n[bucket main]\nsize = {size}\ncount = {count}\n{more}"
 
 
-def series(makers, xs, measure):
-    """{name: [[x, y]...]}, y the median of three rounds in turns, in one set of servers."""
-    with Group(makers) as peers:
-        result = {peer.name: [] for peer in peers}
-        for x in xs:
-            values = in_turns({peer.name: (lambda peer=peer, x=x: measure(peer, x)) for peer in peers}, 3)
-            for name, ys in values.items():
-                result[name].append([x, sorted(ys)[1]])
-        return {"series": result, "rounds": 3}
-
-
-def connections(suite):
+def descriptors(wanted):
+    """As many as the machine lets us have; how many connections that makes."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = min(10000, limit[1] - 300)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
-    makers = [lambda: Peer("trivial epoll loop", [f"{BUILD}/tests/bench/trivial_epoll", "{port}"]),
-              lambda: pail("builtin:send-static-file", conf(most + 200))]
-    if there("nginx"):
-        makers.append(lambda: Peer("nginx", ["nginx", "-c", "{folder}/conf"], NGINX.replace("2000", str(most + 200))))
-    return series(makers, [1, 100] if suite.quick else [1, 10, 100, 1000, most],
-                  lambda peer, x: load(peer, max(2000 if suite.quick else MANY, 2 * x), connections=x))
+    return min(wanted, limit[1] - 300) if limit[1] != resource.RLIM_INFINITY else wanted
 
 
-def requests(suite):
-    makers = [lambda: Peer("trivial epoll loop", [f"{BUILD}/tests/bench/trivial_epoll", "{port}"]), lambda: pail("builtin:send-static-file")]
-    return series(makers, [1000, 10000] if suite.quick else [10000, 100000, 300000], load)
+def connections(plan):
+    sizes = [1, 100] if plan.quick else [1, 10, 100, 1000, descriptors(10000)]
+    room = sizes[-1] + 200
+    with Group({"trivial epoll loop": peers.epoll, "pail": lambda: peers.pail("builtin:send-static-file", conf(room)),
+                "nginx": lambda: peers.nginx(room)}) as (there, skipped):
+        def work(peer):
+            return lambda size: load(peer, max(2000 if plan.quick else MANY, 2 * size), connections=size)
+        return grow({name: work(peer) for name, peer in there.items()}, sizes, plan, skipped)
 
 
-def buckets(suite):
-    result = {"pail": []}
-    for count in [8, 64] if suite.quick else [8, 64, 512, 2048, 8192]:
-        with Group([lambda count=count: pail("builtin:varying-allocations", conf(1024, "16K", count, "[stack]\nsize = 32K\n"))]) as (peer,):
-            load(peer, 1000, ("/1",))
-            values = [load(peer, 2000 if suite.quick else MANY, ("/1",)) for _ in range(3)]
-        result["pail"].append([count, sorted(values)[1]])
-    return {"series": result, "rounds": 3}
+def requests(plan):
+    """The largest only by those who can do them in the time."""
+    with Group({"trivial epoll loop": peers.epoll, "pail": lambda: peers.pail("builtin:send-static-file")}) as (there, skipped):
+        works = {name: (lambda size, peer=peer: load(peer, size)) for name, peer in there.items()}
+        if "pail" in there:
+            works[f"pail, pipelined by {PIPELINED}"] = lambda size: pipelined(there["pail"], size)
+        return grow(works, [1000, 10000] if plan.quick else [10 ** n for n in range(4, 9)], plan, skipped)
 
 
-def idle_bytes(suite):
+def buckets(plan):
+    more = "[stack]\nsize = 32K\n"
+
+    def work(count):
+        with Group({"pail": lambda: peers.pail("builtin:varying-allocations", conf(1024, "16K", count, more))}) as (there, skipped):
+            if skipped:
+                raise RuntimeError(skipped["pail"])
+            load(there["pail"], 1000, ("/1",))
+            return load(there["pail"], 1000 if plan.quick else MANY, ("/1",))
+    return grow({"pail": work}, [8, 64] if plan.quick else [8, 64, 512, 2048, 8192], plan)
+
+
+def idle_bytes(plan):
     """Resident memory for an idle connection beyond what was there before."""
-    from bench_http import memory
-    count = 200 if suite.quick else 5000
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
-    values = {}
-    makers = [lambda: pail("builtin:send-static-file", conf(count + 100)),
-              lambda: Peer("nginx", ["nginx", "-c", "{folder}/conf"], NGINX.replace("2000", str(count + 100)))]
-    with Group(makers if there("nginx") else makers[:1]) as peers:
-        for peer in peers:
-            pid, clients = peer.serving(), []
-            before = memory(pid)
-            for _ in range(count):
-                client = socket.create_connection(("127.0.0.1", peer.port))
-                clients.append(client)
-                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-                client.recv(1000)
-            values[peer.name] = [(memory(pid) - before) / count]
-            for client in clients:
-                client.close()
-    return {"peers": values, "reference": "nginx" if "nginx" in values else "pail", "rounds": 1}
+    count = 200 if plan.quick else 5000
+    room = descriptors(count + 300)
+    group = {"pail": lambda: peers.pail("builtin:send-static-file", conf(room)), "nginx": lambda: peers.nginx(room),
+             "h2o (a file)": lambda: peers.h2o(room), "haproxy": lambda: peers.haproxy(room), "varnish (a cached page)": peers.Varnish}
+    with Group(group) as (there, skipped):
+        works = {name: (lambda peer=peer: idle_of(peer, count)) for name, peer in there.items()}
+        plan.rounds = plan.least = 1  # once it has grown it does not shrink
+        return compare(works, plan, "nginx", skipped)
+
+
+def idle_of(peer, count):
+    clients, before = [], peer.memory()
+    try:
+        for _ in range(count):
+            client = socket.create_connection(("127.0.0.1", peer.port), 30)
+            clients.append(client)
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            if not client.recv(1000).startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"refused at connection {len(clients)}")
+        return (peer.memory() - before) / count
+    finally:
+        for client in clients:
+            client.close()
 
 
 # -- without HTTP -----------------------------------------------------------------------------------
@@ -285,7 +266,7 @@ def arena_output():
 
 
 def arena(workload):
-    def work():
+    def work(_):
         out = arena_output()
         block = out[out.index(workload):].split("\n")[1:]
         summary = {}
@@ -298,7 +279,7 @@ def arena(workload):
     return work
 
 
-def switch():
+def switch(_):
     out = subprocess.run([f"{BUILD}/tests/bench/bench_switch"], capture_output=True, text=True, check=True, timeout=300).stdout
     rows = re.findall(r"^(.*?) +([\d.]+) ns  \(([\d.]+) to ([\d.]+), (\d+) rounds\)", out, re.M)
     summary = {name.strip(): [float(a), float(b), float(c)] for name, a, b, c, _ in rows}
@@ -306,22 +287,27 @@ def switch():
 
 
 def run(suite):
-    count = 2000 if suite.quick else 40000
     cpu = {"unit": "us of server CPU for a request", "better": "less"}
-    suite.run("server", "hello", "A constant page, 64 connections, keep-alive", lambda: compare(hello_peers(), count, suite.rounds), **cpu,
-              command="wrk -t1 -c64")
-    for name, targets, title in (("send-static-file", ("/",), "a constant page"),
-                                 ("csv-svg-path", ("/",), "52 points of CSV become an SVG path"),
-                                 ("varying-allocations", ("/1", "/10", "/50"), "1, 10 and 50 KiB allocated and filled, a third each")):
-        suite.run("server", f"nea-{name}", f"Nea's {name}: {title}; {NEA_CLIENTS} clients, {nea_requests(suite)} requests",
-                  lambda name=name, targets=targets: nea(suite, name, targets), **cpu, command=f"wrk -t1 -c{NEA_CLIENTS}")
+    suite.run("server", "hello", "A constant page, 64 connections, keep-alive", hello, 50, **cpu, command="wrk -t1 -c64")
+    count = nea_requests(suite)
+    for name, workload, targets, body, title in (
+            ("send-static-file", "send-static-file", HELLO, None, "a constant page"),
+            ("csv-svg-path", "csv-svg-path", HELLO, None, "the handler makes a CSV of 52 points, and of it an SVG path"),
+            ("csv-svg-path-sent", "csv-svg-path", HELLO, CSV, f"a CSV of 52 points in {len(CSV)} bytes is sent, and becomes an SVG path"),
+            ("varying-allocations", "varying-allocations", ("/1", "/10", "/50"), None, "1, 10 and 50 KiB allocated and filled, a third each")):
+        suite.run("server", f"nea-{name}", f"Nea's {workload}: {title}; {NEA_CLIENTS} clients, {count:,} requests",
+                  lambda plan, name=workload, targets=targets, body=body: nea(plan, name, targets, body), 50, **cpu,
+                  command=f"wrk -t1 -c{NEA_CLIENTS}")
     nanoseconds = {"unit": "ns", "better": "less"}
     for name, workload in (("arena-100", "100 x malloc 16..4096, write, free in order"), ("arena-touch", "the same, 16 bytes of each written"),
                            ("arena-pair", "malloc and free of one block"), ("arena-churn", "churn of 300 small blocks")):
-        suite.run("server", name, f"The bucket's allocator: {workload}", arena(workload), **nanoseconds, command="build/tests/bench/bench_arena")
-    suite.run("server", "switch", "A change of stack, there and back", switch, **nanoseconds, command="build/tests/bench/bench_switch")
-    suite.run("server", "idle", "Memory for an idle keep-alive connection, beyond what is mapped at start", lambda: idle_bytes(suite),
+        suite.run("server", name, f"The bucket's allocator: {workload}", arena(workload), 10, **nanoseconds,
+                  command="build/tests/bench/bench_arena")
+    suite.run("server", "switch", "A change of stack, there and back", switch, 5, **nanoseconds, command="build/tests/bench/bench_switch")
+    suite.run("server", "memory", "Memory, as configured here, after 20,000 requests at 64 connections", memory, 10, unit="KiB resident",
+              better="less", command="wrk -t1 -c64")
+    suite.run("server", "idle", "Memory for an idle keep-alive connection, beyond what is mapped at start", idle_bytes, 15,
               unit="bytes", better="less", command="")
-    suite.run("server", "grow-connections", "As connections grow", lambda: connections(suite), x="connections", **cpu, command="wrk -t1")
-    suite.run("server", "grow-requests", "As requests grow", lambda: requests(suite), x="requests", **cpu, command="wrk -t1 -c64")
-    suite.run("server", "grow-buckets", "As buckets grow", lambda: buckets(suite), x="buckets", **cpu, command="wrk -t1 -c64")
+    suite.run("server", "grow-connections", "As connections grow", connections, 40, x="connections", **cpu, command="wrk -t1")
+    suite.run("server", "grow-requests", "As requests grow", requests, 250, x="requests", **cpu, command="wrk -t1 -c64; h2load --h1 -c64")
+    suite.run("server", "grow-buckets", "As buckets grow", buckets, 20, x="buckets", **cpu, command="wrk -t1 -c64")

@@ -5,6 +5,8 @@
  * needs, of which one is rare and hungry. The same seed gives the same trace.
  *
  *	make_trace OUT REQUESTS OFFERED SEED [HUNGRY_SHARE]
+ *
+ * OUT "-": as the CSV that pail import reads, on standard output.
  */
 #include "libtrace/trace.h"
 #include "tests/simulator/reference.h"
@@ -12,6 +14,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct kind {
 	const char *method, *route;
@@ -30,6 +33,7 @@ static double mean_service(double hungry)
 	       hungry * kinds[2].service_ns;
 }
 
+/* To `trace`, or without one as CSV. */
 static int write_requests(struct trace *trace, size_t requests, double offered, uint64_t seed,
 			  double hungry, struct err *err)
 {
@@ -45,6 +49,11 @@ static int write_requests(struct trace *trace, size_t requests, double offered, 
 								       : 0];
 		double service = random_exponential(&random, kind->service_ns);
 		double need = kind->need * exp(kind->spread * random_normal(&random));
+		if (!trace) {
+			printf("%lld,%lld,%lld,%s\n", (long long)t, (long long)service,
+			       (long long)need, kind->route);
+			continue;
+		}
 		struct trace_request request = {
 			.process = 1,
 			.connection = (int64_t)(i % 64) + 1,
@@ -73,7 +82,7 @@ static int write_requests(struct trace *trace, size_t requests, double offered, 
 		if (i % 65536 == 65535 && trace_commit(trace, err) < 0)
 			return -1;
 	}
-	return trace_commit(trace, err);
+	return trace ? trace_commit(trace, err) : 0;
 }
 
 int main(int argc, char **argv)
@@ -82,16 +91,24 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: make_trace OUT REQUESTS OFFERED SEED [HUNGRY_SHARE]\n");
 		return 2;
 	}
-	struct trace *trace;
+	struct trace *trace = NULL;
 	struct err err = {0};
 	double hungry = argc > 5 ? strtod(argv[5], NULL) : 0.003;
-	int result = trace_create(argv[1], &trace, &err);
+	bool csv = strcmp(argv[1], "-") == 0;
+	int result = 0;
+	if (csv)
+		puts("arrival_ns,service_ns,need_bytes,route");
+	else
+		result = trace_create(argv[1], &trace, &err);
 	if (result == 0) {
 		result = write_requests(trace, strtoull(argv[2], NULL, 10),
 					strtod(argv[3], NULL), strtoull(argv[4], NULL, 10),
 					hungry, &err);
-		trace_close(trace);
+		if (trace)
+			trace_close(trace);
 	}
+	if (csv && (fflush(stdout) != 0 || ferror(stdout)))
+		return 3;
 	if (result < 0) {
 		fprintf(stderr, "make_trace: %s\n", err.text);
 		return 3;
