@@ -73,6 +73,13 @@ bool malloc_pc_in_libc(uintptr_t pc)
 	return within(&family.libc, pc) || within(&family.loader, pc);
 }
 
+void malloc_libc_code(struct malloc_code *libc, struct malloc_code *loader)
+{
+	*libc = (struct malloc_code){family.libc.low, family.libc.high - family.libc.low};
+	*loader =
+		(struct malloc_code){family.loader.low, family.loader.high - family.loader.low};
+}
+
 bool malloc_pc_in_loader(uintptr_t pc)
 {
 	return within(&family.loader, pc);

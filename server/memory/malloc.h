@@ -46,6 +46,11 @@ void malloc_modules_find(const struct plan *plan);
 /* pc lies in libc or ld.so; in ld.so. */
 bool malloc_pc_in_libc(uintptr_t pc);
 bool malloc_pc_in_loader(uintptr_t pc);
+/* Where their code lies, for who has many to ask about. */
+struct malloc_code {
+	uintptr_t low, bytes;
+};
+void malloc_libc_code(struct malloc_code *libc, struct malloc_code *loader);
 
 /* What this thread runs now: a request and its arena, or NULL and NULL. With an
  * arena but no request (bucket_start) a full arena gives NULL. */

@@ -13,12 +13,30 @@
 
 static const uint64_t PAINT = UINT64_C(0xa5a5c3c35a5a3c3c);
 
-__attribute__((no_sanitize_address)) void stack_paint(unsigned char *low, size_t bytes)
-{
-	uint64_t *word = (uint64_t *)low;
+/* A stack is painted and looked at for every request: so by blocks. */
+typedef uint64_t paint_pair __attribute__((vector_size(16), may_alias));
+enum { BLOCK_WORDS = 32, BLOCK_PAIRS = BLOCK_WORDS / 2 };
+static_assert(LIMITS_PAGE_BYTES % (BLOCK_WORDS * sizeof(uint64_t)) == 0,
+	      "stacks are whole pages");
 
-	for (size_t i = 0; i < bytes / sizeof(*word); i++)
-		word[i] = PAINT;
+/* Up to `high`, the end of a block. */
+__attribute__((no_sanitize_address)) static void paint(uint64_t *low, uint64_t *high)
+{
+	const paint_pair both = {PAINT, PAINT};
+
+	while (high - low >= BLOCK_WORDS) {
+		high -= BLOCK_WORDS;
+#pragma GCC unroll 16
+		for (int i = 0; i < BLOCK_PAIRS; i++)
+			((paint_pair *)high)[i] = both;
+	}
+	while (low < high)
+		*low++ = PAINT;
+}
+
+void stack_paint(unsigned char *low, size_t bytes)
+{
+	paint((uint64_t *)low, (uint64_t *)(low + bytes));
 }
 
 /* The lowest word that is not paint, looked for from the bottom. */
@@ -30,21 +48,15 @@ __attribute__((no_sanitize_address)) static uint64_t *lowest_from_below(uint64_t
 	return low;
 }
 
-/* A stack is looked at for every request, and mostly it is paint: so by blocks. */
-typedef uint64_t paint_pair __attribute__((vector_size(16), may_alias));
-enum { BLOCK_WORDS = 32, BLOCK_PAIRS = BLOCK_WORDS / 2 };
-static_assert(LIMITS_PAGE_BYTES % (BLOCK_WORDS * sizeof(uint64_t)) == 0,
-	      "stacks are whole pages");
-
 __attribute__((no_sanitize_address)) static bool block_is_clean(const uint64_t *block)
 {
-	const paint_pair *pair = (const paint_pair *)block, paint = {PAINT, PAINT};
+	const paint_pair *pair = (const paint_pair *)block, both = {PAINT, PAINT};
 	paint_pair even = {0, 0}, odd = {0, 0};
 
 #pragma GCC unroll 8
 	for (int i = 0; i < BLOCK_PAIRS; i += 2) {
-		even |= pair[i] ^ paint;
-		odd |= pair[i + 1] ^ paint;
+		even |= pair[i] ^ both;
+		odd |= pair[i + 1] ^ both;
 	}
 	even |= odd;
 	return (even[0] | even[1]) == 0;
@@ -52,7 +64,7 @@ __attribute__((no_sanitize_address)) static bool block_is_clean(const uint64_t *
 
 static uint64_t *lowest_from_above(uint64_t *low, uint64_t *top)
 {
-	uint64_t *lowest = top;
+	uint64_t *lowest = top; /* block that is not clean */
 	size_t clean_bytes = 0;
 
 	for (uint64_t *block = top; block > low && clean_bytes < STACK_CLEAN_BYTES;) {
@@ -61,10 +73,10 @@ static uint64_t *lowest_from_above(uint64_t *low, uint64_t *top)
 			clean_bytes += BLOCK_WORDS * sizeof(*block);
 		} else {
 			clean_bytes = 0;
-			lowest = lowest_from_below(block, block + BLOCK_WORDS);
+			lowest = block;
 		}
 	}
-	return lowest;
+	return lowest_from_below(lowest, top);
 }
 
 static uint64_t *lowest_of_all(uint64_t *low, uint64_t *top)
@@ -84,7 +96,7 @@ size_t stack_measure(struct bucket *bucket)
 	size_t used = (size_t)((unsigned char *)top - (unsigned char *)lowest);
 
 	asan_forget(bucket->stack, bucket->stack_bytes);
-	stack_paint((unsigned char *)lowest, used);
+	paint(lowest, top);
 	return used;
 }
 
