@@ -11,23 +11,33 @@ enum {
 	FLUSH_SHIFT = 4, /* a sixteenth of the peak may lie cached while the peak rises */
 };
 
+/* Empties those lists or bins of which a map says that they may hold a block. */
+static void heads_forget(uint64_t map[4], uint32_t head[4][64])
+{
+	if ((map[0] | map[1] | map[2] | map[3]) == 0)
+		return;
+	for (int word = 0; word < 4; word++) {
+		if (map[word] != 0)
+			memset(head[word], 0, sizeof(head[word]));
+		map[word] = 0;
+	}
+}
+static_assert(ARENA_LISTS == 4 * 64 && ARENA_BINS == 4 * 64, "four words of map for each");
+
 static void forget_free(struct arena *arena)
 {
 	arena->carve = arena->carve_units = arena->cached_units = arena->bin_words = 0;
-	memset(arena->list_map, 0, sizeof(arena->list_map));
-	memset(arena->bin_map, 0, sizeof(arena->bin_map));
+	heads_forget(arena->list_map, (uint32_t(*)[64])arena->list);
+	heads_forget(arena->bin_map, (uint32_t(*)[64])arena->bin);
 }
 
 void arena_init(struct arena *arena, void *base, size_t size_bytes, enum arena_policy policy)
 {
 	assert(((uintptr_t)base & (ARENA_ALIGN_BASE - 1)) == 0);
-	arena->base = base;
-	arena->size_bytes = size_bytes;
-	arena->policy = policy;
+	*arena = (struct arena){.base = base, .size_bytes = size_bytes, .policy = policy};
 	size_t most_bytes =
 		policy == ARENA_REUSE ? ARENA_REUSE_BYTES_MAX : ARENA_BUMP_BYTES_MAX;
 	arena->limit_bytes = size_bytes < most_bytes ? size_bytes : most_bytes;
-	arena->hollow = false;
 	arena_clear(arena);
 }
 
@@ -73,9 +83,8 @@ static uint32_t bin_next(const struct arena *arena, uint32_t bin)
 /* Marks a block as free and puts it first in its bin. Its header is whole. */
 static void bin_push(struct arena *arena, uint32_t id, struct header *header)
 {
-	uint32_t bin = bin_of(units_of(header)), next = 0;
-	if (bin_holds(arena, bin)) {
-		next = arena->bin[bin];
+	uint32_t bin = bin_of(units_of(header)), next = arena->bin[bin];
+	if (next != 0) {
 		if (!id_is_inside(arena, next)) {
 			give_up(arena);
 			return;
@@ -103,7 +112,7 @@ static bool bin_remove(struct arena *arena, uint32_t id, const struct header *he
 			return false;
 		links_of(arena, links.before)->next = links.next;
 	} else {
-		if (!bin_holds(arena, bin) || arena->bin[bin] != id)
+		if (arena->bin[bin] != id)
 			return false;
 		arena->bin[bin] = links.next;
 		if (links.next == 0) {
@@ -209,27 +218,24 @@ static void block_merge(struct arena *arena, uint32_t id, struct header *header)
 /* -- cached blocks ---------------------------------------------------------- */
 
 /* The first block of a list that is not empty, used now; 0 if it is damaged. */
-static uint32_t cached_take(struct arena *arena, uint32_t list)
+static inline uint32_t cached_take(struct arena *arena, uint32_t list)
 {
 	uint32_t units = list + 1, id = arena->list[list];
-	if (!id_is_inside(arena, id) || units > end_id(arena) - id ||
+	if ((uint64_t)id + units > end_id(arena) ||
 	    header_of(arena, id)->tag != tag(units, CACHED)) {
 		give_up(arena);
 		return 0;
 	}
-	uint32_t next = links_of(arena, id)->next;
-	arena->list[list] = next;
-	if (next == 0)
-		arena->list_map[list / 64] &= ~(UINT64_C(1) << (list % 64));
+	arena->list[list] = links_of(arena, id)->next;
 	arena->cached_units -= units;
 	header_of(arena, id)->tag = tag(units, USED);
 	return id;
 }
 
-static void cached_put(struct arena *arena, uint32_t id, uint32_t units)
+static inline void cached_put(struct arena *arena, uint32_t id, uint32_t units)
 {
 	uint32_t list = units - 1;
-	links_of(arena, id)->next = list_holds(arena, list) ? arena->list[list] : 0;
+	links_of(arena, id)->next = arena->list[list];
 	header_of(arena, id)->tag = tag(units, CACHED);
 	arena->list[list] = id;
 	arena->list_map[list / 64] |= UINT64_C(1) << (list % 64);
@@ -250,22 +256,34 @@ static void carve_end(struct arena *arena)
 		block_merge(arena, id, header_of(arena, id));
 }
 
+/* False if it is damaged. */
+static bool flush_list(struct arena *arena, uint32_t list)
+{
+	while (arena->list[list] != 0) {
+		uint32_t id = cached_take(arena, list);
+		if (id == 0)
+			return false;
+		struct header *header = header_of(arena, id);
+		if (!header_is_sound(arena, id, header)) {
+			give_up(arena);
+			return false;
+		}
+		block_merge(arena, id, header);
+	}
+	return true;
+}
+
 /* Merges all that is cached. Each block is merged at most once for each time
  * that it was freed, so this costs no more than the frees did. */
 static void flush_cached(struct arena *arena)
 {
 	carve_end(arena);
 	for (uint32_t word = 0; word < ARENA_LISTS / 64; word++) {
-		while (arena->list_map[word] != 0) {
+		for (; arena->list_map[word] != 0;
+		     arena->list_map[word] &= arena->list_map[word] - 1) {
 			uint32_t bit = (uint32_t)__builtin_ctzll(arena->list_map[word]);
-			uint32_t id = cached_take(arena, word * 64 + bit);
-			if (id == 0)
+			if (!flush_list(arena, word * 64 + bit))
 				return;
-			if (!header_is_sound(arena, id, header_of(arena, id))) {
-				give_up(arena);
-				return;
-			}
-			block_merge(arena, id, header_of(arena, id));
 		}
 	}
 }
@@ -423,7 +441,7 @@ __attribute__((noinline)) static uint32_t block_take_merged(struct arena *arena,
 __attribute__((noinline)) static uint32_t block_take(struct arena *arena, uint32_t units)
 {
 	uint32_t id = 0;
-	if (units <= ARENA_LISTS && list_holds(arena, units - 1))
+	if (units <= ARENA_LISTS && arena->list[units - 1] != 0)
 		id = cached_take(arena, units - 1);
 	else if (units <= SMALL_UNITS && units <= arena->carve_units)
 		id = carve_take(arena, units);
@@ -515,7 +533,7 @@ void *arena_alloc(struct arena *arena, size_t size, size_t align)
 	uint32_t units = (uint32_t)((size + HEADER + UNIT - 1) / UNIT);
 	if (align > ARENA_ALIGN || size > ARENA_LISTS * UNIT - HEADER || arena->damaged)
 		return alloc_rest(arena, size, align);
-	if (list_holds(arena, units - 1)) {
+	if (arena->list[units - 1] != 0) {
 		uint32_t id = cached_take(arena, units - 1);
 		return id ? links_of(arena, id) : alloc_rest(arena, size, align);
 	}
@@ -546,7 +564,7 @@ struct found {
 };
 
 /* False if p is no payload of a used block, as far as its header tells. */
-static bool find(const struct arena *arena, const void *p, struct found *found)
+static inline bool find(const struct arena *arena, const void *p, struct found *found)
 {
 	size_t offset = (size_t)((const unsigned char *)p - arena->base);
 	if (offset % UNIT != 0 || offset >= arena->top_bytes || offset == 0)

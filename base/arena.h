@@ -65,15 +65,15 @@ struct arena {
 	enum arena_policy policy;
 	uint32_t faults;    /* impossible frees and damage seen since the last clear */
 	size_t limit_bytes; /* that much of size may be used */
-	/* All below is arena.c's. Lists and bins hold block ids, valid if the bit is set. */
+	/* All below is arena.c's. Lists and bins hold the id of their first block, or 0. */
 	bool damaged;
 	bool hollow;                 /* payloads are never read nor written: for replays */
 	uint32_t last_units;         /* size of the block below top */
 	uint32_t carve, carve_units; /* the hole that small blocks are cut from */
 	uint32_t cached_units;       /* in all lists */
 	uint32_t bin_words;          /* bit i: bin_map[i] is not 0 */
-	uint64_t list_map[ARENA_LISTS / 64];
-	uint64_t bin_map[ARENA_BINS / 64];
+	uint64_t list_map[ARENA_LISTS / 64]; /* which lists held a block since the last flush */
+	uint64_t bin_map[ARENA_BINS / 64];   /* which bins hold one */
 	uint32_t list[ARENA_LISTS];
 	uint32_t bin[ARENA_BINS];
 };

@@ -85,16 +85,6 @@ static inline uint32_t bin_of(uint32_t units)
 	return SMALL_UNITS + (log2 - 6) * 8 + eighth;
 }
 
-static inline bool bin_holds(const struct arena *arena, uint32_t bin)
-{
-	return arena->bin_map[bin / 64] >> (bin % 64) & 1;
-}
-
-static inline bool list_holds(const struct arena *arena, uint32_t list)
-{
-	return arena->list_map[list / 64] >> (list % 64) & 1;
-}
-
 /* Whether a header says something possible about the block it stands before. */
 static inline bool header_is_sound(const struct arena *arena, uint32_t id,
 				   const struct header *header)

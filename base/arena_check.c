@@ -35,15 +35,16 @@ void arena_check(const struct arena *arena)
 	size_t listed[4] = {0}, seen[4] = {0};
 	size_t cached_units = 0;
 	for (uint32_t i = 0; i < ARENA_LISTS; i++) {
-		size_t count = list_holds(arena, i)
-				       ? check_list(arena, arena->list[i], CACHED, i + 1)
-				       : 0;
+		size_t count = check_list(arena, arena->list[i], CACHED, i + 1);
+		assert(count == 0 || arena->list_map[i / 64] >> (i % 64) & 1);
 		listed[CACHED] += count;
 		cached_units += count * (i + 1);
 	}
 	assert(cached_units == arena->cached_units);
 	for (uint32_t i = 0; i < ARENA_BINS; i++) {
-		if (bin_holds(arena, i)) {
+		bool holds = arena->bin_map[i / 64] >> (i % 64) & 1;
+		assert(holds == (arena->bin[i] != 0));
+		if (holds) {
 			assert(bin_of(units_of(header_of(arena, arena->bin[i]))) == i);
 			assert(arena->bin_words >> (i / 64) & 1);
 			listed[FREE] += check_list(arena, arena->bin[i], FREE, 0);

@@ -107,8 +107,14 @@ static int step(struct run *run, const struct replay_op *op)
 int replay_run(struct replay *replay, const struct replay_op *ops, size_t count,
 	       enum arena_policy policy, struct replay_need *need)
 {
-	arena_init(&replay->arena, replay->span, replay->span_bytes, policy);
-	replay->arena.hollow = true;
+	struct arena *arena = &replay->arena;
+	if (arena->base == replay->span && arena->size_bytes == replay->span_bytes &&
+	    arena->policy == policy) {
+		arena_clear(arena); /* which is less than the whole of it */
+	} else {
+		arena_init(arena, replay->span, replay->span_bytes, policy);
+		arena->hollow = true;
+	}
 	*need = (struct replay_need){0};
 	assert(replay->align_log2 <= REPLAY_ALIGN_LOG2_MAX);
 	struct run run = {.replay = replay, .need = need, .align_log2 = replay->align_log2};

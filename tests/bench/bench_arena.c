@@ -3,7 +3,8 @@
  * The arena beside glibc, mimalloc and jemalloc, in turns, in one process:
  * each round runs every workload once with every allocator, so a slow moment
  * of the machine falls on all of them. Prints nanoseconds for one unit of each
- * workload: median, spread (quartiles) and the ratio to the arena.
+ * workload: median, spread (quartiles) and the arena's ratio to it, which is the
+ * median of the rounds' ratios, with their quartiles.
  *
  * The peers come by dlopen() under their own heaps; what is not installed is
  * left out. The malloc of this process stays glibc's.
@@ -20,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ROUNDS = 41, BLOCKS = 100, ARENA_BYTES = 1 << 20, CHURN = 20000 };
+enum { ROUNDS = 41, BLOCKS = 100, REQUESTS = 64, ARENA_BYTES = 1 << 20, CHURN = 20000 };
 
 struct allocator {
 	const char *name;
@@ -59,71 +60,84 @@ static uint64_t now_ns(void)
 
 /* -- workloads: each returns the nanoseconds of one unit --------------------- */
 
-static size_t sizes[BLOCKS];
+static size_t sizes[REQUESTS][BLOCKS];
 static unsigned order[BLOCKS];
 
-enum request_kind { IN_ORDER, LAST_FIRST, SHUFFLED, HEAD_ONLY, CLEARED };
+/* SAME: the same hundred sizes in each request, so that every block is asked for
+ * again in the size that was just freed; otherwise each request has its own. */
+enum request_kind {
+	SAME = 1,
+	LAST_FIRST = 2,
+	SHUFFLED = 4,
+	HEAD_ONLY = 8, /* 16 bytes of each block are written, not all */
+	CLEARED = 16,  /* the arena frees nothing, as at a request's end */
+};
 
 /* A request: 100 blocks of 16..4096 bytes allocated, written and freed. */
-static double request(const struct allocator *a, enum request_kind kind)
+static double request(const struct allocator *a, unsigned kind)
 {
-	enum { REPEATS = 400 };
+	enum { REPEATS = 384 };
 	void *p[BLOCKS];
 	uint64_t start = now_ns();
 	for (int r = 0; r < REPEATS; r++) {
+		const size_t *size = sizes[kind & SAME ? 0 : r % REQUESTS];
 		a->begin();
 		for (int i = 0; i < BLOCKS; i++) {
-			p[i] = a->alloc(sizes[i]);
-			memset(p[i], i, kind == HEAD_ONLY ? 16 : sizes[i]);
+			p[i] = a->alloc(size[i]);
+			memset(p[i], i, kind & HEAD_ONLY ? 16 : size[i]);
 			__asm__ volatile("" : : "r"(p[i]) : "memory");
 		}
-		if (kind == CLEARED && a->free == arena_give)
-			continue; /* the server frees nothing at a request's end */
+		if (kind & CLEARED && a->free == arena_give)
+			continue;
 		for (int i = 0; i < BLOCKS; i++)
-			a->free(p[kind == LAST_FIRST ? BLOCKS - 1 - i
-				  : kind == SHUFFLED ? (int)order[i]
-						     : i]);
+			a->free(p[kind & LAST_FIRST ? BLOCKS - 1 - i
+				  : kind & SHUFFLED ? (int)order[i]
+						    : i]);
 	}
 	return (double)(now_ns() - start) / REPEATS;
-}
-
-static double in_order(const struct allocator *a)
-{
-	return request(a, IN_ORDER);
-}
-static double last_first(const struct allocator *a)
-{
-	return request(a, LAST_FIRST);
-}
-static double shuffled(const struct allocator *a)
-{
-	return request(a, SHUFFLED);
-}
-static double head_only(const struct allocator *a)
-{
-	return request(a, HEAD_ONLY);
-}
-static double cleared(const struct allocator *a)
-{
-	return request(a, CLEARED);
 }
 
 /* What no allocator can spare: the same bytes written to blocks that are there. */
-static double writing_alone(const struct allocator *a)
+static double write_alone(bool same)
 {
-	enum { REPEATS = 400 };
+	enum { REPEATS = 384 };
 	static unsigned char room[BLOCKS * 4112];
-	(void)a;
 	uint64_t start = now_ns();
 	for (int r = 0; r < REPEATS; r++) {
+		const size_t *size = sizes[same ? 0 : r % REQUESTS];
 		unsigned char *p = room;
 		for (int i = 0; i < BLOCKS; i++) {
-			memset(p, i, sizes[i]);
+			memset(p, i, size[i]);
 			__asm__ volatile("" : : "r"(p) : "memory");
-			p += (sizes[i] + 23) / 16 * 16;
+			p += (size[i] + 23) / 16 * 16;
 		}
 	}
 	return (double)(now_ns() - start) / REPEATS;
+}
+
+#define REQUEST(name, kind)                           \
+	static double name(const struct allocator *a) \
+	{                                             \
+		return request(a, kind);              \
+	}
+REQUEST(in_order, 0)
+REQUEST(last_first, LAST_FIRST)
+REQUEST(shuffled, SHUFFLED)
+REQUEST(head_only, HEAD_ONLY)
+REQUEST(cleared, CLEARED)
+REQUEST(head_cleared, HEAD_ONLY | CLEARED)
+REQUEST(same, SAME)
+REQUEST(same_head_only, SAME | HEAD_ONLY)
+
+static double writing_alone(const struct allocator *a)
+{
+	(void)a;
+	return write_alone(false);
+}
+static double same_writing_alone(const struct allocator *a)
+{
+	(void)a;
+	return write_alone(true);
 }
 
 /* One block at a time, as a loop that builds and drops a string does. */
@@ -133,7 +147,7 @@ static double pair(const struct allocator *a)
 	a->begin();
 	uint64_t start = now_ns();
 	for (int i = 0; i < REPEATS; i++) {
-		char *p = a->alloc(sizes[i % BLOCKS]);
+		char *p = a->alloc(sizes[0][i % BLOCKS]);
 		*p = 1;
 		__asm__ volatile("" : : "r"(p) : "memory");
 		a->free(p);
@@ -185,9 +199,13 @@ static const struct workload {
 	{"100 x malloc 16..4096, write, free in order", "ns/request", in_order},
 	{"the same, last one freed first", "ns/request", last_first},
 	{"the same, freed in random order", "ns/request", shuffled},
-	{"the same, 16 bytes of each written", "ns/request", head_only},
 	{"the same, the arena only cleared", "ns/request", cleared},
+	{"the same, 16 bytes of each written", "ns/request", head_only},
+	{"the same, 16 bytes, the arena only cleared", "ns/request", head_cleared},
 	{"the writing alone, which no allocator can spare", "ns/request", writing_alone},
+	{"the same hundred sizes in each request", "ns/request", same},
+	{"the same sizes, 16 bytes of each written", "ns/request", same_head_only},
+	{"the writing alone of the same sizes", "ns/request", same_writing_alone},
 	{"malloc and free of one block", "ns/pair", pair},
 	{"churn of 300 small blocks", "ns/call", small_churn},
 	{"phases of other sizes", "ns/call", phases},
@@ -254,7 +272,7 @@ int main(int argc, char **argv)
 	const char *tunables = "glibc.rtld.optional_static_tls=16384";
 	if (!getenv("GLIBC_TUNABLES") && setenv("GLIBC_TUNABLES", tunables, 0) == 0)
 		execv("/proc/self/exe", argv);
-	static double ns[WORKLOADS][ALLOCATORS_MAX][ROUNDS];
+	static double ns[WORKLOADS][ALLOCATORS_MAX][ROUNDS], ratio[ALLOCATORS_MAX][ROUNDS];
 	struct allocator list[ALLOCATORS_MAX] = {
 		{"arena", arena_take, arena_give, arena_begin},
 		{"glibc", malloc, free, nothing},
@@ -269,8 +287,10 @@ int main(int argc, char **argv)
 		return 3;
 	arena_init(&arena, memory, 64 * ARENA_BYTES, ARENA_REUSE);
 	uint64_t random = 1;
+	for (unsigned r = 0; r < REQUESTS; r++)
+		for (unsigned i = 0; i < BLOCKS; i++)
+			sizes[r][i] = 16 + sequence_random(&random) % 4081;
 	for (unsigned i = 0; i < BLOCKS; i++) {
-		sizes[i] = 16 + sequence_random(&random) % 4081;
 		unsigned k = (unsigned)(sequence_random(&random) % (i + 1));
 		order[i] = order[k];
 		order[k] = i;
@@ -289,15 +309,17 @@ int main(int argc, char **argv)
 	}
 	for (size_t w = 0; w < WORKLOADS; w++) {
 		printf("%s\n", workloads[w].name);
-		double arena_median = 0;
+		for (size_t k = count; k-- > 0;)
+			for (int round = 0; round < ROUNDS; round++)
+				ratio[k][round] = ns[w][0][round] / ns[w][k][round];
 		for (size_t k = 0; k < count; k++) {
 			qsort(ns[w][k], ROUNDS, sizeof(ns[w][k][0]), compare);
-			double median = ns[w][k][ROUNDS / 2];
-			if (k == 0)
-				arena_median = median;
-			printf("  %-9s %9.1f %-10s (%.1f..%.1f)  arena/this %.2f\n",
-			       list[k].name, median, workloads[w].unit, ns[w][k][ROUNDS / 4],
-			       ns[w][k][ROUNDS * 3 / 4], arena_median / median);
+			qsort(ratio[k], ROUNDS, sizeof(ratio[k][0]), compare);
+			printf("  %-9s %9.1f %-10s (%.1f..%.1f)  arena/this %.2f (%.2f..%.2f)\n",
+			       list[k].name, ns[w][k][ROUNDS / 2], workloads[w].unit,
+			       ns[w][k][ROUNDS / 4], ns[w][k][ROUNDS * 3 / 4],
+			       ratio[k][ROUNDS / 2], ratio[k][ROUNDS / 4],
+			       ratio[k][ROUNDS * 3 / 4]);
 		}
 	}
 	replay_speed();
