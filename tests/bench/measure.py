@@ -84,13 +84,14 @@ def compare(works, plan, reference, skipped=None):
     return result | ({"skipped": skipped} if skipped else {})
 
 
-def grow(works, sizes, plan, skipped=None):
+def grow(works, sizes, plan, skipped=None, most=None):
     """{"series": {name: [[size, median, least, most]...]}}: works take the size. A size that
-    by the one before would take longer than is left is not run, and `note` says so."""
+    by the one before would take longer than is left is not run, and `note` says so; `most`
+    are the largest sizes that some are asked for at all."""
     skipped, notes = {} if skipped is None else skipped, []
     series, took = {name: [] for name in works}, {}
     for size in sizes:
-        for name in [name for name in works if name not in skipped]:
+        for name in [name for name in works if name not in skipped and size <= (most or {}).get(name, size)]:
             # What it takes grows no faster than the size does.
             guess = took[name][1] * max(1, size / took[name][0]) if name in took else 0
             if guess > plan.left():

@@ -82,6 +82,9 @@ int pail_write(struct pail_request *r, const void *bytes, size_t length)
 	return 0;
 }
 
+/* Stands for a request that sends no body: nothing to keep from call to call. */
+static struct pail_request bodiless;
+
 /* A body comes in pieces, between the head's call and the one to answer. */
 static enum MHD_Result take(struct pail_request *r, const char *upload, size_t *upload_length)
 {
@@ -104,9 +107,10 @@ static void finished(void *arg, struct MHD_Connection *connection, void **state,
 	(void)arg;
 	(void)connection;
 	(void)code;
-	if (r)
+	if (r && r != &bodiless) {
 		free(r->sent);
-	free(r);
+		free(r);
+	}
 }
 
 static enum MHD_Result answer(void *arg, struct MHD_Connection *connection, const char *url,
@@ -114,21 +118,21 @@ static enum MHD_Result answer(void *arg, struct MHD_Connection *connection, cons
 			      size_t *upload_length, void **state)
 {
 	const struct handler *handler = arg;
-	struct pail_request plain = {.method = method, .path = url}, *r = *state;
+	struct pail_request plain = {0}, *r = *state;
 
 	(void)version;
-	if (!r && strcmp(method, "GET") != 0) {
-		*state = r = calloc(1, sizeof(*r));
+	/* The head alone is there: to answer now would cost the client its connection,
+	 * for libmicrohttpd closes it then. */
+	if (!r) {
+		*state = r = strcmp(method, "GET") == 0 ? &bodiless : calloc(1, sizeof(*r));
 		return r ? MHD_YES : MHD_NO;
 	}
 	if (*upload_length)
 		return take(r, upload, upload_length);
-	if (r) {
-		r->method = method;
-		r->path = url;
-	} else {
+	if (r == &bodiless)
 		r = &plain;
-	}
+	r->method = method;
+	r->path = url;
 	int status = handler->handle(r);
 	struct MHD_Response *response =
 		MHD_create_response_from_buffer(r->length, r->body, MHD_RESPMEM_MUST_FREE);

@@ -41,7 +41,7 @@ from measure import PROCESSORS, Meter, Plan, ratios, reason, spread  # noqa: E40
 BUILD = os.path.abspath(os.environ.get("PAIL_BUILD", "build"))
 SOURCE = os.path.abspath(os.environ.get("PAIL_SOURCE", "."))
 PARTS = ("libtrace", "simulator", "server")
-MINUTES, MINUTES_QUICK = 22, 6
+MINUTES, MINUTES_QUICK = 20, 6
 
 
 def machine():
@@ -85,19 +85,20 @@ class Suite:
         self.minutes = minutes or (MINUTES_QUICK if quick else MINUTES)
         self.rounds = rounds or (2 if quick else 9)
         self.ends = time.monotonic() + self.minutes * 60
-        self.names, self.failed = [], []
+        self.names, self.failed, self.weights, self.whole = [], [], 0.0, 0.0
         self.stamp = {"commit": commit(), "machine": machine()}
 
-    def run(self, part, name, title, work, seconds, **about):
-        """work(plan) gives the figures, in `seconds` of the minutes that are asked for by default."""
+    def run(self, part, name, title, work, weight, **about):
+        """work(plan) gives the figures, in its share of the minutes: weight of all weights."""
         self.names.append(name)
+        self.weights += weight
         if self.listing or (self.only and name not in self.only):
             return
         if time.monotonic() > self.ends:
             self.fail(name, f"not run, the {self.minutes:g} minutes are over")
             return
         print(f"\n== {name}", flush=True)
-        share = seconds * self.minutes / (MINUTES_QUICK if self.quick else MINUTES)
+        share = 60 * self.minutes * weight / max(self.whole, weight)
         plan = Plan(self.quick, self.rounds, 2 if self.quick else 3, share, self.ends, self.requests)
         meter = Meter()
         try:
@@ -155,20 +156,26 @@ def stopped(*_):
     raise SystemExit(143)
 
 
-def measure(words, out):
-    suite = Suite(out, words.only, words.quick, words.minutes, words.rounds, words.requests, words.replace, words.list)
-    if not words.list:
-        print(f"{suite.stamp['machine']}, commit {suite.stamp['commit']}, load {os.getloadavg()[0]:.1f}, at most "
-              f"{suite.minutes:g} minutes", flush=True)
-    for part in PARTS if words.part == "all" else [words.part]:
+def through(suite, parts):
+    for part in parts:
         __import__(f"suite_{part}").run(suite)
-    unknown = set(words.only or ()) - set(suite.names)
+    return suite
+
+
+def measure(words, out):
+    parts = PARTS if words.part == "all" else [words.part]
+    listed = through(Suite(out, quick=words.quick, listing=True), PARTS)
+    unknown = set(words.only or ()) - set(listed.names)
     if unknown:
-        print(f"bench: no result is called {', '.join(sorted(unknown))}; there are {', '.join(suite.names)}", file=sys.stderr)
+        print(f"bench: no result is called {', '.join(sorted(unknown))}; there are {', '.join(listed.names)}", file=sys.stderr)
         return None
     if words.list:
-        print("\n".join(suite.names))
-    return suite
+        print("\n".join(through(Suite(out, quick=words.quick, listing=True), parts).names))
+        return listed
+    suite = Suite(out, words.only, words.quick, words.minutes, words.rounds, words.requests, words.replace)
+    suite.whole = listed.weights
+    print(f"{suite.stamp['machine']}, commit {suite.stamp['commit']}, load {os.getloadavg()[0]:.1f}, at most {suite.minutes:g} minutes", flush=True)
+    return through(suite, parts)
 
 
 def main():

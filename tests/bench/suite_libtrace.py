@@ -69,10 +69,10 @@ def events(plan):
 
 
 def run(suite):
-    suite.run("libtrace", "pair", "A malloc and a free of one thread, at a stack of 8 frames", pairs, 40,
+    suite.run("libtrace", "pair", "A malloc and a free of one thread, at a stack of 8 frames", pairs, 35,
               unit="ns of the program's CPU", better="less", command="build/tests/bench/bench_shim")
     for kind in ("nginx",) if suite.quick else ("nginx", "redis", "flask"):
-        suite.run("libtrace", f"server-{kind}", f"A request of {kind}, recorded", lambda plan, kind=kind: server(plan, kind), 60,
+        suite.run("libtrace", f"server-{kind}", f"A request of {kind}, recorded", lambda plan, kind=kind: server(plan, kind), 47,
                   unit="us of the server's CPU", better="less", command=f"bench_record.py build/bin/pail --server {kind}")
-    suite.run("libtrace", "grow-events", "As events grow", events, 300, x="events", better="less",
+    suite.run("libtrace", "grow-events", "As events grow", events, 240, x="events", better="less",
               unit="ns of all CPU for an event", command="pail record -- bench_shim")

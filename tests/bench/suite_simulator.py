@@ -123,11 +123,11 @@ def buckets(plan):
 
 
 def run(suite):
-    suite.run("simulator", "grid", "64 candidates over a million requests in memory", grid, 25,
+    suite.run("simulator", "grid", "64 candidates over a million requests in memory", grid, 15,
               unit="million requests x candidates a second", better="more", command="build/tests/simulator/bench_grid 1000000")
-    suite.run("simulator", "queue", "64 candidates with a queue and a wait", queue, 15, unit="s", better="less",
+    suite.run("simulator", "queue", "64 candidates with a queue and a wait", queue, 8, unit="s", better="less",
               command="build/tests/simulator/bench_queue 1000000")
-    suite.run("simulator", "grow-requests-simulated", "As requests grow", requests, 300, x="requests", better="less",
+    suite.run("simulator", "grow-requests-simulated", "As requests grow", requests, 290, x="requests", better="less",
               unit="ns of CPU for a request", command="pail import; pail simulate; pail plan")
-    suite.run("simulator", "grow-buckets-simulated", "As buckets grow", buckets, 10, x="buckets", better="less",
+    suite.run("simulator", "grow-buckets-simulated", "As buckets grow", buckets, 8, x="buckets", better="less",
               unit="ns of CPU for a request", command="pail simulate")
