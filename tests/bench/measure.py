@@ -84,10 +84,10 @@ def compare(works, plan, reference, skipped=None):
     return result | ({"skipped": skipped} if skipped else {})
 
 
-def grow(works, sizes, plan, skipped=None, most=None):
+def grow(works, sizes, plan, skipped=None, most=None, effort=lambda size: size):
     """{"series": {name: [[size, median, least, most]...]}}: works take the size. A size that
     by the one before would take longer than is left is not run, and `note` says so; `most`
-    are the largest sizes that some are asked for at all."""
+    are the largest sizes that some are asked for at all; a size's time grows as its effort."""
     skipped, notes = {} if skipped is None else skipped, []
     series, took = {name: [] for name in works}, {}
     for size in sizes:

@@ -204,9 +204,12 @@ def connections(plan):
     room = sizes[-1] + 200
     with Group({"trivial epoll loop": peers.epoll, "pail": lambda: peers.pail("builtin:send-static-file", conf(room)),
                 "nginx": lambda: peers.nginx(room)}) as (there, skipped):
+        def count(size):
+            return max(2000 if plan.quick else MANY, 2 * size)
+
         def work(peer):
-            return lambda size: load(peer, max(2000 if plan.quick else MANY, 2 * size), connections=size)
-        return grow({name: work(peer) for name, peer in there.items()}, sizes, plan, skipped)
+            return lambda size: load(peer, count(size), connections=size)
+        return grow({name: work(peer) for name, peer in there.items()}, sizes, plan, skipped, effort=count)
 
 
 def requests(plan):
@@ -228,7 +231,7 @@ def buckets(plan):
                 raise RuntimeError(skipped["pail"])
             load(there["pail"], 1000, ("/1",))
             return load(there["pail"], 1000 if plan.quick else MANY, ("/1",))
-    return grow({"pail": work}, [8, 64] if plan.quick else [8, 64, 512, 2048, 8192], plan)
+    return grow({"pail": work}, [8, 64] if plan.quick else [8, 64, 512, 2048, 8192], plan, effort=lambda _: 1)
 
 
 def idle_bytes(plan):
