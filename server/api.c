@@ -74,7 +74,8 @@ int pail_set_header(struct pail_request *r, const char *name, const char *value)
 {
 	if (r->head_sent)
 		return -1;
-	if (strcasecmp(name, "Content-Length") == 0)
+	if ((name[0] | 0x20) == 'c' && strlen(name) == 14 &&
+	    strcasecmp(name, "Content-Length") == 0)
 		return r->body_length ? -1 : parse_length(value, &r->declared_length);
 	size_t length = response_field(r->fields + r->fields_length,
 				       sizeof(r->fields) - r->fields_length, name, value);

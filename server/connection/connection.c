@@ -140,7 +140,7 @@ void connection_close(struct connection *c)
 		worker_idle_remove(c->worker, c);
 	if (c->pool)
 		pool_unwait(c->pool, c);
-	timer_clear(&c->worker->timers, &c->timer);
+	timer_clear(&c->timer);
 	if (c->tls) {
 		if (!c->broken && c->state != CONNECTION_LINGER)
 			tls_goodbye(c);
@@ -266,7 +266,7 @@ static void connection_busy(struct connection *c, const char *cause)
 /* True if it runs no more. */
 static bool connection_run(struct connection *c, struct bucket *bucket)
 {
-	timer_clear(&c->worker->timers, &c->timer);
+	timer_clear(&c->timer);
 	if (c->start > 0 && c->head.framing != PARSE_BODY_NONE) {
 		/* So that there is room for the body behind the head. */
 		memmove(c->bytes, c->bytes + c->start, c->filled - c->start);
@@ -345,6 +345,7 @@ static bool connection_head(struct connection *c)
 {
 	if (c->secure && !c->tls_done) {
 		int done = tls_handshake(c);
+		c->worker->now_ns = loop_now_ns(); /* that takes about as long as a request */
 		if (done < 0 || (done == 0 && c->worker->draining))
 			connection_close(c);
 		if (done <= 0)
@@ -393,7 +394,7 @@ static void connection_release(struct connection *c)
 	if (escapes_on())
 		escapes_end(bucket, r);
 	worker_log_request(worker, r);
-	timer_clear(&worker->timers, &c->timer);
+	timer_clear(&c->timer);
 	connection_unclaim(c);
 	c->bucket = NULL;
 	if (!escapes_on())
@@ -510,8 +511,8 @@ static void connection_go(struct connection *c)
 	for (uint32_t turn = 0; turn < LOOP_PIPELINE; turn++) {
 		/* Requests that came together may each take long. */
 		if (turn == 2)
-			until_ns = loop_now_ns() + LOOP_SLICE_NS;
-		else if (turn > 2 && loop_now_ns() > until_ns)
+			until_ns = c->worker->now_ns + LOOP_SLICE_NS;
+		else if (turn > 2 && c->worker->now_ns > until_ns)
 			break;
 		switch (c->state) {
 		case CONNECTION_FREE: return;

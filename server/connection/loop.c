@@ -116,10 +116,13 @@ void worker_log(struct worker *worker, struct log_line *line, uint64_t start_ns)
 
 void worker_log_request(struct worker *worker, struct pail_request *r)
 {
-	const struct bucket *bucket = r->bucket;
-	size_t stack_bytes = stack_measure(r->bucket);
-	uint64_t now_ns = loop_now_ns();
-	struct str method = str_of(r->method);
+	struct bucket *bucket = r->bucket;
+	bool written_down = core.log_fd >= 0 || core.record_fd >= 0 || r->cause;
+	bool one_route = true;
+	size_t stack_bytes = stack_is_due(bucket, written_down, r->route)
+				     ? stack_measure(bucket, r->route, &one_route)
+				     : 0;
+	uint64_t now_ns = worker->now_ns;
 	struct metrics_request counted = {
 		.route = r->route,
 		.class_index = bucket->class_index,
@@ -133,17 +136,18 @@ void worker_log_request(struct worker *worker, struct pail_request *r)
 				      ? r->wanted_bytes
 				      : bucket->arena.peak_bytes,
 		.stack_bytes = stack_bytes,
+		.stack_of_route = one_route,
 		.bytes_in = r->connection->body.content_bytes,
 		.bytes_out = r->send_length ? r->send_length : r->body_length,
 	};
 
 	metrics_request(worker->metrics, &core.plan, &counted);
 	metrics_add(&worker->counts.failed, r->cause != NULL);
-	if (core.log_fd < 0 && core.record_fd < 0 && !r->cause)
+	if (!written_down)
 		return;
 	struct log_line line = {
 		.status = counted.status,
-		.method = method,
+		.method = str_of(r->method),
 		.path = r->route_path,
 		.query = str_of(r->query),
 		.route = str_of(r->route >= 0 ? core.plan.route[r->route].pattern : "*"),
@@ -336,8 +340,7 @@ static void worker_run_timers(struct worker *worker)
 {
 	struct timer *timer;
 
-	while ((timer = timers_first(&worker->timers)) && timer->at_ns <= worker->now_ns) {
-		timer_clear(&worker->timers, timer);
+	while ((timer = timers_take(&worker->timers, worker->now_ns)) != NULL) {
 		connection_timeout((struct connection *)timer);
 		worker_run_ready(worker);
 	}
@@ -349,8 +352,7 @@ static void worker_run_timers(struct worker *worker)
 static const struct timespec *worker_patience(const struct worker *worker,
 					      struct timespec *patience)
 {
-	const struct timer *timer = timers_first(&worker->timers);
-	uint64_t until_ns = timer ? timer->at_ns : UINT64_MAX;
+	uint64_t until_ns = timers_next_ns(&worker->timers);
 	uint64_t due_ns = patience_due_ns(worker);
 	uint64_t ns = 0;
 

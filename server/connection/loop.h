@@ -65,6 +65,7 @@ struct worker {
 	_Atomic uint64_t resumed_ns; /* when `running` was last given the thread; 0: none */
 
 	uint64_t turns; /* of the loop */
+	/* As of this turn's beginning or the last stretch of a request in it. */
 	uint64_t now_ns;
 	time_t date_s;
 	char date[RESPONSE_DATE_BYTES];

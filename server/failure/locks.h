@@ -27,6 +27,7 @@
 #include "base/arena.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { LOCKS_MAX = 16, LOCKS_RED_BYTES = 64 << 10 };
@@ -57,6 +58,15 @@ void *locks_red_alloc(struct pail_request *r, size_t size, size_t align);
 /* Whether code there is about to note what it has locked or unlocked: it is not
  * to be left by a jump, but stepped out of. */
 bool locks_pc(uintptr_t pc);
+/* The request begins, and holds none. */
+static inline void locks_begin(struct locks *locks)
+{
+	locks->depth = locks->count = 0;
+	locks->cause = NULL;
+	locks->status = 0;
+	locks->red = false;
+}
+
 /* Of a request that was left by a jump. */
 void locks_release(struct pail_request *r);
 /* The request is over. */

@@ -49,7 +49,11 @@ static int fail(struct parse_head *head, uint16_t status, const char *reason)
 void parse_head_init(struct parse_head *head, struct parse_field *fields, uint32_t fields_max,
 		     uint32_t head_bytes_max, bool secure)
 {
-	memset(head, 0, sizeof(*head));
+	size_t bytes = sizeof(*head);
+
+	/* By the library, whose stores are wide: gcc would write "rep stosq". */
+	__asm__("" : "+r"(bytes));
+	memset(head, 0, bytes);
 	head->fields = fields;
 	head->fields_max = fields_max;
 	head->head_bytes_max = head_bytes_max;
@@ -142,10 +146,14 @@ static bool authority_is_right(struct str s, bool empty_host, bool needs_port)
 		if (!ip_literal_is_right((struct str){s.bytes, host}))
 			return false;
 	} else {
-		while (host < s.length && is(s.bytes[host], HCHAR))
+		while (host < s.length && is(s.bytes[host], HPLAIN))
 			host++;
-		if (!percents_are_right((struct str){s.bytes, host}))
-			return false;
+		if (host < s.length && s.bytes[host] == '%') {
+			while (host < s.length && is(s.bytes[host], HCHAR))
+				host++;
+			if (!percents_are_right((struct str){s.bytes, host}))
+				return false;
+		}
 		if (host == 0 && (!empty_host || s.length))
 			return false;
 	}
@@ -166,20 +174,24 @@ static bool authority_is_right(struct str s, bool empty_host, bool needs_port)
 /* Path and query from `offset` to the target's end. */
 static int path_finish(struct parse_head *head, const char *bytes, uint32_t offset)
 {
-	uint32_t end = head->target.offset + head->target.length;
-	const char *mark = memchr(bytes + offset, '?', end - offset);
-	uint32_t path_end = mark ? (uint32_t)(mark - bytes) : end;
+	uint32_t end = head->target.offset + head->target.length, at = offset;
 
-	head->path = (struct parse_span){offset, path_end - offset};
-	head->has_query = mark != NULL;
-	head->query = (struct parse_span){mark ? path_end + 1 : end, 0};
-	if (mark)
-		head->query.length = end - path_end - 1;
-	if (!all_are(parse_str(bytes, head->path), PCHAR))
+	while (at < end && is(bytes[at], PPLAIN))
+		at++;
+	bool percent = at < end && bytes[at] == '%';
+	while (percent && at < end && is(bytes[at], PCHAR))
+		at++;
+	if (at < end && bytes[at] != '?')
 		return fail(head, 400, "a character in the path that must be percent-encoded");
-	if (!percents_are_right(parse_str(bytes, head->path)))
+	head->path = (struct parse_span){offset, at - offset};
+	head->has_query = at < end;
+	head->query = (struct parse_span){at < end ? at + 1 : end, 0};
+	if (percent && !percents_are_right(parse_str(bytes, head->path)))
 		return fail(head, 400,
 			    "a percent sign in the path without two hexadecimal digits");
+	if (!head->has_query)
+		return 0;
+	head->query.length = end - head->query.offset;
 	if (!all_are(parse_str(bytes, head->query), QCHAR))
 		return fail(head, 400, "a character in the query that must be percent-encoded");
 	return 0;
@@ -218,7 +230,7 @@ static int target_finish(struct parse_head *head, const char *bytes)
 
 	if (target.length == 0)
 		return fail(head, 400, "a request line without a target, or with two spaces");
-	if (str_equal(method, STR("CONNECT"))) {
+	if (method.length == 7 && str_equal(method, STR("CONNECT"))) {
 		head->form = PARSE_AUTHORITY;
 		if (!authority_is_right(target, false, true))
 			return fail(head, 400, "a CONNECT whose target is no host and port");
@@ -352,11 +364,23 @@ static int host_finish(struct parse_head *head, const char *bytes, struct parse_
 	return 0;
 }
 
+/* `lower` is of letters and hyphens, `name` a token of the same length: then the bit
+ * that tells the cases apart turns no other byte of a token into one of them. */
+static inline bool name_is(const char *name, const char *lower, size_t length)
+{
+	unsigned differs = 0;
+
+#pragma GCC unroll 17
+	for (size_t i = 0; i < length; i++)
+		differs |= ((unsigned char)name[i] | 0x20u) ^ (unsigned char)lower[i];
+	return differs == 0;
+}
+
 /* One field line is complete up to its CR at `end`. */
 static int field_finish(struct parse_head *head, const char *bytes, uint32_t end)
 {
 	struct parse_field *field = &head->fields[head->field_count];
-	struct str name = parse_str(bytes, field->name);
+	const char *name = bytes + field->name.offset;
 	struct str value;
 
 	while (end > head->mark && (bytes[end - 1] == ' ' || bytes[end - 1] == '\t'))
@@ -364,30 +388,54 @@ static int field_finish(struct parse_head *head, const char *bytes, uint32_t end
 	field->value = (struct parse_span){head->mark, end - head->mark};
 	head->field_count++;
 	value = parse_str(bytes, field->value);
-	switch (name.length) {
+	switch (field->name.length) {
 	case 4:
-		if (str_equal_nocase(name, STR("host")))
+		if (name_is(name, "host", 4))
 			return host_finish(head, bytes, field->value);
 		break;
 	case 6:
-		if (str_equal_nocase(name, STR("expect")))
+		if (name_is(name, "expect", 6))
 			expect_finish(head, value);
 		break;
 	case 10:
-		if (str_equal_nocase(name, STR("connection")))
+		if (name_is(name, "connection", 10))
 			connection_finish(head, value);
 		break;
 	case 14:
-		if (str_equal_nocase(name, STR("content-length")))
+		if (name_is(name, "content-length", 14))
 			return content_length_finish(head, value);
 		break;
 	case 17:
-		if (str_equal_nocase(name, STR("transfer-encoding")))
+		if (name_is(name, "transfer-encoding", 17))
 			return transfer_encoding_finish(head, value);
 		break;
 	default: break;
 	}
 	return 0;
+}
+
+/* A whole field line that is as most are, from head->at in state FIELD: true, and
+ * the next begins at head->at. False: nothing was done, the switch is to see why. */
+static bool field_line(struct parse_head *head, const char *bytes, uint32_t end, int *failed)
+{
+	uint32_t start = head->at, at = start;
+
+	while (at < end && is(bytes[at], TCHAR))
+		at++;
+	if (at == start || end - at < 4 || bytes[at] != ':' ||
+	    head->field_count == head->fields_max)
+		return false;
+	uint32_t value = at + 1;
+	while (value < end && (bytes[value] == ' ' || bytes[value] == '\t'))
+		value++;
+	uint32_t stop = (uint32_t)parse_field_run(bytes, value, end);
+	if (end - stop < 2 || bytes[stop] != '\r' || bytes[stop + 1] != '\n')
+		return false;
+	head->fields[head->field_count].name = (struct parse_span){start, at - start};
+	head->mark = value;
+	*failed = field_finish(head, bytes, stop);
+	head->at = stop + 2;
+	return true;
 }
 
 /* The empty line came: what all the fields say together. */
@@ -440,7 +488,11 @@ static int head_run(struct parse_head *head, const char *bytes, uint32_t end)
 		char c = bytes[at];
 		switch ((enum head_state)head->state) {
 		case START:
-			if (c == '\r' && head->empty_lines < PARSE_EMPTY_LINES_MAX) {
+			if (end - at >= 4 && memcmp(bytes + at, "GET ", 4) == 0) {
+				head->method = (struct parse_span){at, 3};
+				head->mark = at += 4;
+				head->state = TARGET;
+			} else if (c == '\r' && head->empty_lines < PARSE_EMPTY_LINES_MAX) {
 				head->state = START_LF;
 				at++;
 			} else if (is(c, TCHAR)) {
@@ -469,15 +521,14 @@ static int head_run(struct parse_head *head, const char *bytes, uint32_t end)
 					break;
 				}
 				head->method = (struct parse_span){head->mark, at - head->mark};
-				head->is_head =
-					str_equal(parse_str(bytes, head->method), STR("HEAD"));
+				head->is_head = at - head->mark == 4 &&
+						memcmp(bytes + head->mark, "HEAD", 4) == 0;
 				head->mark = ++at;
 				head->state = TARGET;
 			}
 			break;
 		case TARGET:
-			while (at < end && bytes[at] > ' ' && bytes[at] < 0x7f)
-				at++;
+			at = (uint32_t)parse_target_run(bytes, at, end);
 			if (at == end)
 				break;
 			if (bytes[at] != ' ') {
@@ -496,6 +547,13 @@ static int head_run(struct parse_head *head, const char *bytes, uint32_t end)
 			}
 			break;
 		case VERSION:
+			if (at == head->mark && end - at >= 10 &&
+			    memcmp(bytes + at, "HTTP/1.1\r\n", 10) == 0) {
+				head->minor = 1;
+				head->state = FIELD;
+				at += 10;
+				break;
+			}
 			failed = version_step(head, bytes, at - head->mark);
 			if (!failed && c == '\r')
 				head->state = LINE_LF;
@@ -510,7 +568,10 @@ static int head_run(struct parse_head *head, const char *bytes, uint32_t end)
 			at++;
 			break;
 		case FIELD:
-			if (c == '\r') {
+			head->at = at;
+			if (field_line(head, bytes, end, &failed)) {
+				at = head->at;
+			} else if (c == '\r') {
 				head->state = END_LF;
 				at++;
 			} else if (is(c, TCHAR)) {
@@ -554,8 +615,7 @@ static int head_run(struct parse_head *head, const char *bytes, uint32_t end)
 				head->state = VALUE;
 			break;
 		case VALUE:
-			while (at < end && is(bytes[at], FCHAR))
-				at++;
+			at = (uint32_t)parse_field_run(bytes, at, end);
 			if (at == end)
 				break;
 			if (bytes[at] != '\r') {

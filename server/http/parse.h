@@ -102,8 +102,8 @@ void parse_head_init(struct parse_head *head, struct parse_field *fields, uint32
 		     uint32_t head_bytes_max, bool secure);
 
 /* bytes[0..length) is all of the head that has come so far, from its first
- * byte; those seen in earlier calls must be the same. Never looks past
- * head_bytes. PARSE_MORE, PARSE_DONE or PARSE_ERROR. */
+ * byte; those seen in earlier calls must be the same. What lies behind
+ * head_bytes changes nothing. PARSE_MORE, PARSE_DONE or PARSE_ERROR. */
 enum parse_result parse_head(struct parse_head *head, const char *bytes, size_t length);
 
 /* No byte of a request line has come: the connection is idle, and its buffer

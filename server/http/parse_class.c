@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/http/parse_class.h"
 
-enum { URI = PCHAR | QCHAR | FCHAR, ALL = TCHAR | URI | HCHAR };
+enum {
+	URI = PCHAR | QCHAR | FCHAR | PPLAIN,
+	HOST = HCHAR | HPLAIN,
+	ALL = TCHAR | URI | HOST,
+	PERCENT = ALL & ~(PPLAIN | HPLAIN),
+};
 
 const uint8_t parse_class_of[256] = {
 	['\t'] = FCHAR,
@@ -10,22 +15,22 @@ const uint8_t parse_class_of[256] = {
 	['"'] = FCHAR,
 	['#'] = TCHAR | FCHAR,
 	['$'] = ALL,
-	['%'] = ALL,
+	['%'] = PERCENT,
 	['&'] = ALL,
 	['\''] = ALL,
-	['('] = URI | HCHAR,
-	[')'] = URI | HCHAR,
+	['('] = URI | HOST,
+	[')'] = URI | HOST,
 	['*'] = ALL,
 	['+'] = ALL,
-	[','] = URI | HCHAR,
+	[','] = URI | HOST,
 	['-'] = ALL,
 	['.'] = ALL,
 	['/'] = URI,
 	['0' ... '9'] = ALL | XCHAR,
 	[':'] = URI,
-	[';'] = URI | HCHAR,
+	[';'] = URI | HOST,
 	['<'] = FCHAR,
-	['='] = URI | HCHAR,
+	['='] = URI | HOST,
 	['>'] = FCHAR,
 	['?'] = QCHAR | FCHAR,
 	['@'] = URI,

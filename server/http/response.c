@@ -15,7 +15,9 @@ struct out {
 	bool full;
 };
 
-static void put(struct out *out, const char *bytes, size_t length)
+/* Inline, so that what has a constant length is copied by a few moves. */
+static inline __attribute__((always_inline)) void put(struct out *out, const char *bytes,
+						      size_t length)
 {
 	if ((size_t)(out->end - out->at) < length) {
 		out->full = true;
@@ -26,19 +28,23 @@ static void put(struct out *out, const char *bytes, size_t length)
 	out->at += length;
 }
 
-static void put_str(struct out *out, struct str s)
+static inline __attribute__((always_inline)) void put_str(struct out *out, struct str s)
 {
 	put(out, s.bytes, s.length);
 }
 
 static void put_number(struct out *out, uint64_t value)
 {
-	char text[20], *at = text + sizeof(text);
+	size_t length = 1;
 
-	do
+	for (uint64_t rest = value; rest >= 10; rest /= 10)
+		length++;
+	if ((size_t)(out->end - out->at) < length) {
+		out->full = true;
+		return;
+	}
+	for (char *at = out->at += length; length-- > 0; value /= 10)
 		*--at = (char)('0' + value % 10);
-	while (value /= 10);
-	put(out, at, (size_t)(text + sizeof(text) - at));
 }
 
 static size_t written(const struct out *out, const char *start)
@@ -119,24 +125,6 @@ void response_date(char out[RESPONSE_DATE_BYTES], time_t now)
 	date_format(out, now);
 }
 
-bool response_has_body(int status, bool is_head)
-{
-	return !is_head && status >= 200 && status != 204 && status != 304;
-}
-
-/* Chunks can be sent to this client, and the status may have them. */
-static bool is_chunked(const struct response *response)
-{
-	return response->chunked && response->minor >= 1 &&
-	       response_has_body(response->status, false);
-}
-
-bool response_stays(const struct response *response)
-{
-	return response->keep_alive && (is_chunked(response) || response->length >= 0 ||
-					!response_has_body(response->status, false));
-}
-
 static void put_status_line(struct out *out, int status)
 {
 	if (status == 200) {
@@ -158,8 +146,9 @@ size_t response_head(char *out_bytes, size_t size, const struct response *respon
 	assert(status >= 100 && status <= 599);
 	put_status_line(&out, status);
 	if (response->date.length) {
+		assert(response->date.length == DATE_TEXT_BYTES - 1);
 		put_str(&out, STR("Date: "));
-		put_str(&out, response->date);
+		put(&out, response->date.bytes, DATE_TEXT_BYTES - 1);
 		put_str(&out, STR("\r\n"));
 	}
 	if (status >= 200) {
@@ -167,7 +156,7 @@ size_t response_head(char *out_bytes, size_t size, const struct response *respon
 			put_str(&out, STR("Connection: close\r\n"));
 		else if (response->minor == 0)
 			put_str(&out, STR("Connection: keep-alive\r\n"));
-		if (is_chunked(response)) {
+		if (response_is_chunked(response)) {
 			put_str(&out, STR("Transfer-Encoding: chunked\r\n"));
 		} else if (response->length >= 0 && status != 204) {
 			put_str(&out, STR("Content-Length: "));
@@ -180,17 +169,20 @@ size_t response_head(char *out_bytes, size_t size, const struct response *respon
 	return written(&out, out_bytes);
 }
 
-static bool is_cores_own(struct str name)
+static bool is_cores_own(const char *name, size_t length)
 {
-	static const struct str own[] = {
-		{"connection", 10}, {"date", 4},
-		{"keep-alive", 10}, {"proxy-connection", 16},
-		{"te", 2},          {"trailer", 7},
-		{"upgrade", 7},     {"transfer-encoding", 17},
+	static const char *const own[] = {
+		"connection", "date",    "keep-alive", "proxy-connection",
+		"te",         "trailer", "upgrade",    "transfer-encoding",
 	};
+	/* Bit n: one of them is n bytes long. */
+	static const uint32_t lengths =
+		1u << 2 | 1u << 4 | 1u << 7 | 1u << 10 | 1u << 16 | 1u << 17;
 
+	if (length > 17 || !(lengths >> length & 1))
+		return false;
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-		if (str_equal_nocase(name, own[i]))
+		if (str_equal_nocase((struct str){name, length}, str_of(own[i])))
 			return true;
 	return false;
 }
@@ -198,19 +190,18 @@ static bool is_cores_own(struct str name)
 size_t response_field(char *out_bytes, size_t size, const char *name, const char *value)
 {
 	struct out out = {out_bytes, out_bytes + size, false};
-	struct str name_str = str_of(name), value_str = str_trim(str_of(value));
+	size_t length = 0;
 
-	if (name_str.length == 0 || is_cores_own(name_str))
+	while (is(name[length], TCHAR))
+		length++;
+	if (length == 0 || name[length] != '\0' || is_cores_own(name, length))
 		return 0;
-	for (size_t i = 0; i < name_str.length; i++)
-		if (!is(name_str.bytes[i], TCHAR))
-			return 0;
-	for (size_t i = 0; i < value_str.length; i++)
-		if (!is(value_str.bytes[i], FCHAR))
-			return 0;
-	put_str(&out, name_str);
+	struct str text = str_trim(str_of(value));
+	if (parse_field_run(text.bytes, 0, text.length) != text.length)
+		return 0;
+	put(&out, name, length);
 	put_str(&out, STR(": "));
-	put_str(&out, value_str);
+	put_str(&out, text);
 	put_str(&out, STR("\r\n"));
 	return written(&out, out_bytes);
 }

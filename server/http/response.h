@@ -38,10 +38,24 @@ struct response {
 };
 
 /* Whether an answer to a request of that method has a body at all. */
-bool response_has_body(int status, bool is_head);
+static inline bool response_has_body(int status, bool is_head)
+{
+	return !is_head && status >= 200 && status != 204 && status != 304;
+}
+/* Chunks can be sent to this client, and the status may have them. */
+static inline bool response_is_chunked(const struct response *response)
+{
+	return response->chunked && response->minor >= 1 &&
+	       response_has_body(response->status, false);
+}
 /* Whether the connection can stay open behind it: the client asked for that
  * and the body's end is told by the head. response_head() says so to the client. */
-bool response_stays(const struct response *response);
+static inline bool response_stays(const struct response *response)
+{
+	return response->keep_alive &&
+	       (response->length >= 0 || response_is_chunked(response) ||
+		!response_has_body(response->status, false));
+}
 
 /* Status line through empty line: bytes written, 0 if it does not fit. */
 size_t response_head(char *out, size_t size, const struct response *response);

@@ -20,8 +20,6 @@ static const char *const causes[] = {
 enum { CAUSE_COUNT = sizeof(causes) / sizeof(causes[0]), CAUSE_OTHER = CAUSE_COUNT - 1 };
 static_assert(CAUSE_COUNT + 0 <= METRICS_CAUSES + 0, "causes");
 
-static const uint64_t US = 1000, MS = 1000000;
-
 const char *metrics_cause_name(uint32_t cause)
 {
 	return cause < CAUSE_COUNT ? causes[cause] : NULL;
@@ -48,13 +46,13 @@ uint64_t metrics_stack_edge(uint32_t bin)
 	return bin < METRICS_STACK_BINS - 1 ? UINT64_C(4096) << bin : 0;
 }
 
+static const uint32_t time_edges_us[METRICS_TIME_BINS] = {
+	100,    250,    500,    1000,    2500,    5000,    10000,    25000, 50000,
+	100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000, 0};
+
 uint64_t metrics_time_edge(uint32_t bin)
 {
-	const uint64_t edges[METRICS_TIME_BINS] = {
-		100 * US,  250 * US,  500 * US,  1 * MS,     5 * MS / 2, 5 * MS,
-		10 * MS,   25 * MS,   50 * MS,   100 * MS,   250 * MS,   500 * MS,
-		1000 * MS, 2500 * MS, 5000 * MS, 10000 * MS, 0};
-	return bin < METRICS_TIME_BINS ? edges[bin] : 0;
+	return bin < METRICS_TIME_BINS ? time_edges_us[bin] * UINT64_C(1000) : 0;
 }
 
 /* The bin of sizes that double from `first`, a power of two. */
@@ -70,7 +68,7 @@ static uint32_t time_bin(uint64_t ns)
 {
 	uint32_t bin = 0;
 
-	while (bin < METRICS_TIME_BINS - 1 && ns > metrics_time_edge(bin))
+	while (bin < METRICS_TIME_BINS - 1 && ns > time_edges_us[bin] * UINT64_C(1000))
 		bin++;
 	return bin;
 }
@@ -98,6 +96,13 @@ static void count_wait(struct metrics_class *class, bool queued, uint64_t wait_n
 	metrics_rise(&class->wait_ns_max, wait_ns);
 }
 
+static void count_stack(struct metrics_class *class, uint64_t bytes)
+{
+	metrics_add(&class->stack[size_bin(bytes, 4096, METRICS_STACK_BINS)], 1);
+	metrics_add(&class->stack_bytes_sum, bytes);
+	metrics_rise(&class->stack_bytes_max, bytes);
+}
+
 static void count_status(struct metrics_route *route, int status, const char *cause)
 {
 	uint32_t hundreds = status >= 100 && status < 600 ? (uint32_t)status / 100 : 0;
@@ -121,12 +126,12 @@ void metrics_request(struct metrics *metrics, const struct plan *plan,
 	metrics_rise(&class->need_bytes_max, request->need_bytes);
 	metrics_add(&route->service[time_bin(request->service_ns)], 1);
 	metrics_add(&route->service_ns_sum, request->service_ns);
-	metrics_rise(&route->stack_bytes_max, request->stack_bytes);
+	if (request->stack_of_route)
+		metrics_rise(&route->stack_bytes_max, request->stack_bytes);
 	metrics_add(&route->bytes_in, request->bytes_in);
 	metrics_add(&route->bytes_out, request->bytes_out);
-	metrics_add(&class->stack[size_bin(request->stack_bytes, 4096, METRICS_STACK_BINS)], 1);
-	metrics_add(&class->stack_bytes_sum, request->stack_bytes);
-	metrics_rise(&class->stack_bytes_max, request->stack_bytes);
+	if (request->stack_bytes)
+		count_stack(class, request->stack_bytes);
 	count_wait(class, request->queued, request->wait_ns);
 }
 

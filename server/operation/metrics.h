@@ -105,6 +105,8 @@ struct metrics_request {
 	int status;
 	const char *cause; /* NULL: none */
 	bool queued;       /* it had to stand in line */
+	/* stack_bytes, if not 0, is of requests of this route only. */
+	bool stack_of_route;
 	uint64_t wait_ns, service_ns, need_bytes, stack_bytes, bytes_in, bytes_out;
 };
 void metrics_request(struct metrics *metrics, const struct plan *plan,

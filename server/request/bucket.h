@@ -28,8 +28,10 @@ struct bucket {
 	struct arena arena;  /* first: escapes.c gets from one to the other */
 	struct bucket *next; /* in the free list */
 	uint32_t index, class_index;
-	unsigned char *stack; /* its low end; below it is the guard */
-	size_t stack_bytes;
+	unsigned char *stack;                 /* its low end; below it is the guard */
+	size_t stack_bytes, stack_used_bytes; /* when it was last measured */
+	uint32_t unmeasured;                  /* requests since, */
+	int unmeasured_route;                 /* and theirs (stack.c) */
 	/* What pail_bucket_start() left: the used prefix and the arena's state. */
 	unsigned char *snapshot;
 	struct arena *snapshot_arena;

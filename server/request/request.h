@@ -122,11 +122,12 @@ struct pail_request {
 	uint32_t foreign_frees;
 	int32_t system_blocks; /* of the system region, taken less given back */
 	uint32_t cpu_ticks;
-	char detail[96]; /* of the cause: "file.c:12: x > 0" */
 
 	enum request_wait waits_for;
 	enum request_wake wake;
 
+	/* All before is zero at the start of a request; of the rest what is counted. */
+	char detail[96]; /* of the cause: "file.c:12: x > 0" */
 	struct locks locks;
 	struct streams streams;
 

@@ -4,10 +4,16 @@
  *
  * Depth is measured with paint: an unused stack is full of one pattern, and
  * what was overwritten was used. After a request the painted part is looked
- * for from the top down, and STACK_CLEAN_BYTES of whole pattern count as its
- * beginning: code compiled with -fstack-clash-protection touches every page on
- * its way down. Every STACK_FULL_EVERY-th request of a bucket is measured from
- * the bottom up, which no frame with a hole escapes.
+ * for from where the last one had come to, downwards, and STACK_CLEAN_BYTES of
+ * whole pattern count as its beginning: code compiled with
+ * -fstack-clash-protection touches every page on its way down. A bucket's 1st,
+ * 2nd, 4th, 8th ... and every STACK_FULL_EVERY-th request is measured from the
+ * bottom up, which no frame with a hole escapes.
+ *
+ * A request whose depth nobody writes down, neither a log nor a trace, is not
+ * measured each time: paint that was overwritten stays so, and every
+ * STACK_SAMPLE_EVERY-th of a bucket finds the deepest of those since. No peak is
+ * lost by it; it is told by so many requests later.
  *
  * A big stack is lent for one call. Each worker has its own; who finds none
  * free waits in line.
@@ -20,7 +26,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { STACK_CLEAN_BYTES = 8192, STACK_FULL_EVERY = 64, STACK_BIG_MAX = 64 };
+enum {
+	STACK_CLEAN_BYTES = 4096,
+	STACK_FULL_EVERY = 512,
+	STACK_SAMPLE_EVERY = 8,
+	STACK_BIG_MAX = 64
+};
 
 struct big_stacks {
 	uint16_t free[STACK_BIG_MAX]; /* indices of the plan's big stacks */
@@ -29,8 +40,11 @@ struct big_stacks {
 };
 
 void stack_paint(unsigned char *low, size_t bytes);
-/* Most bytes of it used since the last time; painted anew. */
-size_t stack_measure(struct bucket *bucket);
+/* Whether it is to be measured behind this request, and if not notes its route. */
+bool stack_is_due(struct bucket *bucket, bool written_down, int route);
+/* Most bytes of it used since the last time, never 0; painted anew. *one_route: all
+ * requests since had this same one. */
+size_t stack_measure(struct bucket *bucket, int route, bool *one_route);
 
 /* Takes back the big stack that r has been lent; the first who waits gets it. */
 void stack_give_big(struct pail_request *r);

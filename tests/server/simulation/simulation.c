@@ -282,9 +282,9 @@ static void pass_time(void)
 
 	if (world_chance(12)) { /* to the next timer of one of them */
 		const struct worker *worker = core.worker[world_draw(core.plan.threads)];
-		const struct timer *timer = timers_first(&worker->timers);
-		if (timer && timer->at_ns > world.now_ns)
-			ns = timer->at_ns - world.now_ns;
+		uint64_t next_ns = timers_next_ns(&worker->timers);
+		if (next_ns != UINT64_MAX && next_ns > world.now_ns)
+			ns = next_ns - world.now_ns;
 		if (ns > UINT64_C(40000000) && !world_chance(20))
 			ns = UINT64_C(40000000);
 	}
@@ -314,6 +314,8 @@ static void open_core(void)
 	plan->threads = WORLD_WORKERS;
 	plan->connections = CONNECTIONS;
 	plan->queue = 4;
+	/* As large as the world's: an answer of a batch fits when all was taken. */
+	plan->sndbuf_bytes = WORLD_OUT_BYTES;
 	plan->wait_ns = UINT64_C(50000000);
 	plan->head_timeout_ns = plan->body_timeout_ns = plan->write_timeout_ns =
 		UINT64_C(300000000);
