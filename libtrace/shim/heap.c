@@ -2,8 +2,10 @@
 /*
  * The malloc family, call by call: the event of an allocation is written after
  * it, that of a free before it, so that per address they alternate in truth.
- * Also mmap and its kin, if the recorder asks for them.
+ * Also mmap and its kin: as events if the recorder asks for them, and because what they
+ * say is there need not be asked about (memory.h).
  */
+#include "libtrace/shim/memory.h"
 #include "libtrace/shim/real.h"
 #include "libtrace/shim/stack.h"
 
@@ -164,9 +166,14 @@ EXPORT void *mmap(void *at, size_t bytes, int protection, int flags, int fd, off
 		errno = EINVAL;
 		return MAP_FAILED;
 	}
+	if (flags & MAP_FIXED)
+		memory_ends(at, bytes);
 	void *p = (void *)syscall(SYS_mmap, at, bytes, protection, flags, fd, offset);
 
 	mapped(p, bytes, protection, flags);
+	if (p != MAP_FAILED && protection & PROT_READ && flags & MAP_ANONYMOUS &&
+	    !(flags & (MAP_GROWSDOWN | MAP_HUGETLB)))
+		memory_begins(p, bytes);
 	return p;
 }
 
@@ -179,7 +186,35 @@ EXPORT int munmap(void *p, size_t bytes)
 {
 	if (region_mode & REGION_MAPPINGS)
 		write_long(EVENT_UNMAP, 0, (uintptr_t)p, (int64_t)bytes, 0, NULL, 0);
+	memory_ends(p, bytes);
 	return (int)syscall(SYS_munmap, p, bytes);
+}
+
+EXPORT int mprotect(void *p, size_t bytes, int protection)
+{
+	if (!(protection & PROT_READ))
+		memory_ends(p, bytes);
+	return (int)syscall(SYS_mprotect, p, bytes, protection);
+}
+
+EXPORT int pkey_mprotect(void *p, size_t bytes, int protection, int key)
+{
+	memory_ends(p, bytes);
+	return (int)syscall(SYS_pkey_mprotect, p, bytes, protection, key);
+}
+
+/* Advice that leaves the memory readable, here and in forked children. */
+static bool harmless(int advice)
+{
+	return (advice >= MADV_NORMAL && advice <= MADV_DONTNEED) || advice == MADV_FREE ||
+	       (advice >= MADV_HUGEPAGE && advice <= MADV_DODUMP);
+}
+
+EXPORT int madvise(void *p, size_t bytes, int advice)
+{
+	if (UNLIKELY(!harmless(advice)))
+		memory_ends(p, bytes);
+	return (int)syscall(SYS_madvise, p, bytes, advice);
 }
 
 EXPORT void *mremap(void *old, size_t old_bytes, size_t bytes, int flags, ...)
@@ -191,6 +226,9 @@ EXPORT void *mremap(void *old, size_t old_bytes, size_t bytes, int flags, ...)
 	va_end(list);
 	if (region_mode & REGION_MAPPINGS)
 		write_long(EVENT_UNMAP, 0, (uintptr_t)old, (int64_t)old_bytes, 0, NULL, 0);
+	memory_ends(old, old_bytes);
+	if (flags & MREMAP_FIXED)
+		memory_ends(where, bytes);
 	void *p = (void *)syscall(SYS_mremap, old, old_bytes, bytes, flags, where);
 	if (p == MAP_FAILED)
 		mapped(old, old_bytes, 0, 0);

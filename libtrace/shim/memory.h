@@ -7,9 +7,11 @@
  *
  * Whether a word can be read says the kernel, by a system call that reads it
  * and then finds that it was told nonsense: about as much as getppid(). The
- * thread's own stack, where most small things lie, is asked about once, and what
- * lies below the program's break, where malloc has what the first thread sends, is
- * known to be there.
+ * thread's own stack, where most small things lie, is asked about once; what lies
+ * below the program's break, where malloc has what the first thread sends, is known
+ * to be there; and so is what the program, or an allocator that it brought, has
+ * mapped by mmap() and not touched again. What libc maps for itself (the arenas of
+ * other threads) passes no hook, neither when it comes nor when it goes.
  *
  * No locks, no memory, errno untouched; any thread, any signal handler.
  */
@@ -33,6 +35,11 @@ size_t memory_prefix(const void *p, size_t bytes) HIDDEN;
 /* The length of a string of less than `most` bytes; -1: it is longer, or not
  * all there. */
 ssize_t memory_text(const char *text, size_t most) HIDDEN;
+
+/* The program has mapped anonymous memory that it may read; it is about to unmap some,
+ * or to change what may be done with it. */
+void memory_begins(const void *p, size_t bytes) HIDDEN;
+void memory_ends(const void *p, size_t bytes) HIDDEN;
 
 static inline bool memory_readable(const void *p, size_t bytes)
 {

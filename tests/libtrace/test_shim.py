@@ -287,8 +287,10 @@ class Shim(unittest.TestCase):
                      "recv(in, nowhere", "recvmsg(in, (struct", "sendmsg(out, (struct",
                      "sendmmsg(out, (struct", "recvmmsg(in, (struct", "poll((struct",
                      "select(64", "epoll_ctl(epfd, EPOLL_CTL_ADD, in", "nanosleep", "accept(listener",
-                     "connect(client", "access(nowhere", "execve(nowhere"):
+                     "connect(client", "access(nowhere", "execve(nowhere",
+                     "send(out, pages + PAGE, EDGE", "send(out, pages, PAGE + EDGE"):
             self.assertRegex(run.stdout, re.escape(call) + ".*: -1 Bad address")
+        self.assertIn("unmapped at once: 600 of 600", run.stdout)
 
     def test_of_many_messages_those_that_were_taken_count(self):
         run = Run("sockets", "many")

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -21,6 +22,7 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -182,6 +184,87 @@ static void other_calls(void)
 	SAY(execve("/", words, NULL));
 }
 
+/* Three pages, the middle one of which has just been sent from. */
+static char *sent_from(void)
+{
+	char *pages = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
+
+	if (pages == MAP_FAILED || send(out, pages + PAGE, EDGE, 0) != EDGE)
+		_exit(95);
+	drain();
+	return pages;
+}
+
+static void *unmap_first(void *pages)
+{
+	if (munmap(pages, PAGE) != 0)
+		_exit(94);
+	return NULL;
+}
+
+/* Halves of what is there go at once; then none of it can be sent. */
+static void unmapped_at_once(void)
+{
+	enum { ROUNDS = 200 };
+	int refused = 0;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		char *pages = sent_from();
+		pthread_t thread;
+		if (pthread_create(&thread, NULL, unmap_first, pages) != 0)
+			_exit(93);
+		munmap(pages + PAGE, PAGE);
+		pthread_join(thread, NULL);
+		refused += send(out, pages, EDGE, 0) < 0 && errno == EFAULT;
+		refused += send(out, pages + PAGE, EDGE, 0) < 0 && errno == EFAULT;
+		refused += send(out, pages + 2 * PAGE, EDGE, 0) == EDGE;
+		munmap(pages + 2 * PAGE, PAGE);
+		drain();
+	}
+	printf("unmapped at once: %d of %d\n", refused, 3 * ROUNDS);
+}
+
+/* Memory that could be sent from a moment ago. */
+static void mapping_calls(void)
+{
+	char *pages = sent_from();
+	int status;
+
+	munmap(pages + PAGE, PAGE);
+	SAY(send(out, pages + PAGE, EDGE, 0));
+	SAY(send(out, pages, PAGE, 0));
+	SAY(send(out, pages, PAGE + EDGE, 0));
+	SAY(send(out, pages + 2 * PAGE, EDGE, 0));
+	drain();
+	pages = sent_from();
+	mprotect(pages + PAGE, PAGE, PROT_NONE);
+	SAY(send(out, pages + PAGE, EDGE, 0));
+	mprotect(pages + PAGE, PAGE, PROT_READ);
+	SAY(send(out, pages + PAGE, EDGE, 0));
+	pages = sent_from();
+	char *moved = mremap(pages, 3 * PAGE, 3 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+			     sent_from());
+	SAY(send(out, pages + PAGE, EDGE, 0));
+	SAY(send(out, moved + PAGE, EDGE, 0));
+	pages = sent_from();
+	if (mmap(pages + PAGE, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		 0) == MAP_FAILED)
+		_exit(92);
+	SAY(send(out, pages + PAGE, EDGE, 0));
+	pages = sent_from();
+	madvise(pages, 3 * PAGE, MADV_DONTFORK);
+	SAY(send(out, pages + PAGE, EDGE, 0));
+	fflush(stdout);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(send(out, pages + PAGE, EDGE, 0) < 0 && errno == EFAULT ? 0 : 1);
+	waitpid(child, &status, 0);
+	printf("not in the child: %x\n", (unsigned)status);
+	drain();
+	unmapped_at_once();
+}
+
 static void on_alarm(int signal_number)
 {
 	(void)signal_number;
@@ -224,6 +307,7 @@ int main(void)
 	write_calls();
 	many_calls();
 	read_calls();
+	mapping_calls();
 	wait_calls();
 	other_calls();
 	interrupted();
