@@ -115,7 +115,11 @@ static void io_read(int fd, enum fd_kind kind, const struct iovec *iov, size_t c
 		io_batch(&io, true, NULL, 0);
 	} else if (kind == FD_STREAM &&
 		   judge_talk(fd, iov, count, (size_t)result) == TALK_WHOLE) {
-		pieces_show(&of, SHOW_WHOLE, 0, io_batch, &io);
+		if (LIKELY(count == 1 && result <= EVENT_PIECE_BYTES))
+			write_piece(EVENT_READ, io.flags, (uint32_t)fd, io.a, iov->iov_base,
+				    (size_t)result);
+		else
+			pieces_show(&of, SHOW_WHOLE, 0, io_batch, &io);
 	} else {
 		uint64_t left = kind == FD_STREAM ? fds_body_left(fd, FD_READ) : 0;
 		left = pieces_walk(&of, left, SHOW_READ, io_batch, &io);
@@ -151,6 +155,10 @@ static void io_write(int fd, enum fd_kind kind, struct outgoing *out)
 	enum fd_talk talk = kind == FD_STREAM ? fds_talk(fd) : TALK_OTHER;
 	if (talk == TALK_TLS) {
 		io_batch(&io, true, NULL, 0);
+	} else if (talk == TALK_WHOLE && out->of.count == 1 && out->of.total <= SHOW_WRITE &&
+		   out->of.total && memory_readable(out->of.iov->iov_base, out->of.total)) {
+		write_piece(EVENT_WRITE, io.flags, (uint32_t)fd, io.a, out->of.iov->iov_base,
+			    out->of.total);
 	} else if (talk == TALK_WHOLE) {
 		pieces_show(&out->of, SHOW_WRITE, SHOW_LAST, io_batch, &io);
 	} else {

@@ -107,8 +107,7 @@ static uint32_t range_add(uintptr_t low, uintptr_t end)
 		if (!atomic_compare_exchange_strong(&ranges[i].low, &is, RANGE_BUSY))
 			continue;
 		uint32_t high = atomic_load(&ranges_high);
-		while (high <= i &&
-		       !atomic_compare_exchange_weak(&ranges_high, &high, i + 1))
+		while (high <= i && !atomic_compare_exchange_weak(&ranges_high, &high, i + 1))
 			;
 		atomic_store(&ranges[i].end, end);
 		atomic_store(&ranges[i].low, low);

@@ -28,15 +28,30 @@ struct frame {
 	bool exact, depends;
 };
 
+/* A stack that was walked before, by where its innermost frame lies and what that
+ * returns to: all that its walk read, and the entry that it came to. If no word has
+ * changed, the walk would come to it again. */
+enum { MEMOS = 64, MEMO_SLOTS = 62, MEMO_CREDIT = 8 };
+struct memo {
+	uintptr_t frame, address;
+	uint32_t entry; /* 0: seen once, nothing kept yet */
+	uint32_t map, life;
+	uint16_t count, credit; /* how often another may come here in vain */
+	struct slot slot[MEMO_SLOTS];
+};
+static_assert(sizeof(struct memo) == 1024, "its head and first slots in one line");
+
 /* One thread's: frame[0] is the outermost of the last walk. A new walk fills
  * the other end, innermost last, and the two are then pushed together. */
 struct walker {
 	uintptr_t busy; /* the frame whose walk is under way */
 	uintptr_t low, top;
 	uint32_t map, count;
+	uint32_t life; /* goes up with each thread that has it: memos are of one */
 	struct slot slot[STACK_FRAMES_MAX];
 	struct slot extra[2 * STACK_FRAMES_MAX]; /* saved rbp that rules went by */
 	struct frame frame[STACK_FRAMES_MAX];
+	struct memo memo[MEMOS];
 };
 
 static struct stack_entry *table; /* in the region; NULL: no stacks */
@@ -155,6 +170,7 @@ static struct walker *claim_walker(void)
 			}
 			struct walker *w = &all[__builtin_ctzll(bit)];
 			w->count = 0;
+			w->life++;
 			w->busy = w->low = w->top = 0;
 			return w;
 		}
@@ -426,7 +442,67 @@ static uint32_t number_frames(struct walk *k)
 	return entry;
 }
 
-static uint32_t walk(struct walker *w, uintptr_t frame)
+/* -- memos --------------------------------------------------------------------------- */
+
+static inline struct memo *memo_of(struct walker *w, uintptr_t frame, uintptr_t address)
+{
+	uint64_t hash = (address ^ frame << 20) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return &w->memo[hash >> 58];
+}
+static_assert(MEMOS == 1 << (64 - 58), "as many as the hash tells apart");
+
+static inline uint32_t memo_recall(struct memo *m, const struct walker *w, uintptr_t frame,
+				   uintptr_t address)
+{
+	if (m->frame != frame || m->address != address || m->life != w->life || !m->entry ||
+	    m->map != modules_map() || changes(m->slot, m->count))
+		return 0;
+	m->credit = MEMO_CREDIT;
+	return m->entry;
+}
+
+/* Kept when it comes the second time, so that what never comes again costs no
+ * copy. */
+static void memo_keep(struct memo *m, const struct walk *k, uintptr_t frame, uintptr_t address,
+		      uint32_t entry)
+{
+	const struct walker *w = k->walker;
+	bool again = m->frame == frame && m->address == address && m->life == w->life;
+
+	if (!again) {
+		if (m->life == w->life && m->credit) {
+			m->credit--;
+			return;
+		}
+		m->entry = 0;
+		BARRIER();
+		m->frame = frame;
+		m->address = address;
+		m->life = w->life;
+		return;
+	}
+	m->entry = 0;
+	BARRIER();
+	if (w->count == 0 || w->frame[w->count - 1].entry != entry)
+		return; /* another stack's, or not all of it has a number */
+	const struct frame *f = &w->frame[w->count - 1];
+	size_t count = w->count;
+	if (count + f->extras + 1 > MEMO_SLOTS)
+		return;
+	memcpy(m->slot, w->slot, count * sizeof(struct slot));
+	memcpy(m->slot + count, w->extra, f->extras * sizeof(struct slot));
+	count += f->extras;
+	if (f->depends)
+		m->slot[count++] = (struct slot){frame, f->bp};
+	m->count = (uint16_t)count;
+	m->map = w->map;
+	m->credit = MEMO_CREDIT;
+	BARRIER(); /* a handler may jump out of this */
+	m->entry = entry;
+}
+
+static uint32_t walk(struct walker *w, uintptr_t frame, struct memo *memo)
 {
 	struct walk k;
 	uint32_t map = modules_map();
@@ -452,7 +528,9 @@ static uint32_t walk(struct walker *w, uintptr_t frame)
 		find_frames(&k);
 		map = modules_map();
 	} while (UNLIKELY(w->map != map));
-	return number_frames(&k);
+	uint32_t entry = number_frames(&k);
+	memo_keep(memo, &k, frame, load(frame + 8), entry);
+	return entry;
 }
 
 uint32_t stack_take(const void *frame_address)
@@ -470,7 +548,10 @@ uint32_t stack_take(const void *frame_address)
 	}
 	w->busy = frame;
 	BARRIER();
-	uint32_t entry = walk(w, frame);
+	struct memo *memo = memo_of(w, frame, load(frame + 8));
+	uint32_t entry = memo_recall(memo, w, frame, load(frame + 8));
+	if (!entry)
+		entry = walk(w, frame, memo);
 	BARRIER();
 	w->busy = 0;
 	return entry;

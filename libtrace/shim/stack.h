@@ -3,12 +3,15 @@
  * The call stack of an allocation, as one number: its entry in the region's
  * table (shim/region.h).
  *
- * Three things make it cheap. A step outwards is a rule (shim/unwind.h), kept
- * by code address in a table of this process. A walk remembers the frames that
- * the thread's last walk found: where one is met again, all outer return
- * addresses are re-read where they lay, and if none has changed, nor an rbp
- * that a rule went by, then the rest of the stack is the same and was numbered
- * before. And what is new is numbered by one look into the table per frame.
+ * Four things make it cheap. A stack that ends in the same place and in the same
+ * call as one before is not walked at all, if nothing that its walk read has
+ * changed: a few of these are kept, as servers come the same way again and again.
+ * A step outwards is a rule (shim/unwind.h), kept by code address in a table of
+ * this process. A walk remembers the frames that the thread's last walk found:
+ * where one is met again, all outer return addresses are re-read where they lay,
+ * and if none has changed, nor an rbp that a rule went by, then the rest of the
+ * stack is the same and was numbered before. And what is new is numbered by one
+ * look into the table per frame.
  *
  * Never a lock, never an allocation, never the loader's: modules are found by
  * glibc's _dl_find_object, which is made for signal handlers. No memory is read

@@ -385,22 +385,52 @@ static bool turns(enum event_kind kind)
 	return kinds >> kind & 1;
 }
 
-void write_long(enum event_kind kind, unsigned flags, uint64_t value, int64_t a, uint64_t b,
-		const void *payload, size_t payload_bytes)
+/* What comes before a long event, and its stamp. */
+static inline uint64_t long_begins(struct writer *w, enum event_kind kind)
 {
-	struct writer *w = &writer;
-
 	if (UNLIKELY(region_mode & REGION_CPU) && turns(kind))
 		writer_cpu();
 	if (UNLIKELY(region_mode & REGION_PAINT) && !w->depth)
 		depth_event(kind);
 	uint64_t ticks = writer_ticks();
 	writer_touch(w);
+	return ticks;
+}
+
+void write_long(enum event_kind kind, unsigned flags, uint64_t value, int64_t a, uint64_t b,
+		const void *payload, size_t payload_bytes)
+{
+	struct writer *w = &writer;
+
+	uint64_t ticks = long_begins(w, kind);
 	uint64_t *event = writer_begin(w, event_long_bytes(payload_bytes));
 	if (!event)
 		return;
 	fill_long(w, event, event_head(kind, flags, value), a, b, payload, payload_bytes,
 		  ticks);
+	w->stack_low = (uintptr_t)__builtin_frame_address(0);
+	writer_end(w);
+}
+
+void write_piece(enum event_kind kind, unsigned flags, uint64_t value, int64_t a,
+		 const void *data, size_t bytes)
+{
+	struct writer *w = &writer;
+	size_t payload_bytes = sizeof(struct event_piece) + ((bytes + 7) & ~(size_t)7);
+	struct event_piece piece = {0, (uint32_t)bytes};
+
+	uint64_t ticks = long_begins(w, kind);
+	uint64_t *event = writer_begin(w, EVENT_LONG_BYTES + payload_bytes);
+	if (!event)
+		return;
+	event[0] = event_head(kind, flags, value);
+	event[1] = ticks;
+	event[2] = (w->stack_low & EVENT_VALUE_MASK) | (uint64_t)payload_bytes << 48;
+	event[3] = (uint64_t)a;
+	event[4] = 0;
+	event[EVENT_LONG_WORDS + payload_bytes / 8 - 1] = 0;
+	memcpy(event + EVENT_LONG_WORDS, &piece, sizeof(piece));
+	memcpy(event + EVENT_LONG_WORDS + 1, data, bytes);
 	w->stack_low = (uintptr_t)__builtin_frame_address(0);
 	writer_end(w);
 }

@@ -188,6 +188,11 @@ void writer_cpu(void) HIDDEN;
  * works: not if it was said a moment ago. */
 void writer_cpu_again(void) HIDDEN;
 
+/* A long event with one piece (event.h) of at most EVENT_PIECE_BYTES, of what can be read,
+ * copied once. */
+void write_piece(enum event_kind kind, unsigned flags, uint64_t value, int64_t a,
+		 const void *data, size_t bytes) HIDDEN;
+
 /* Makes this process and thread known, if it has nothing else to tell. */
 void writer_announce(void) HIDDEN;
 

@@ -77,6 +77,9 @@ class AgainstLibunwind(unittest.TestCase):
     def test_frames_of_all_kinds_calling_each_other_at_random(self):
         self.check("random", 20000, 20000)
 
+    def test_the_same_few_stacks_again_and_again(self):
+        self.check("again", 5000, 5000)
+
     def test_through_signal_handlers(self):
         self.check("signals", 300, 300)
 

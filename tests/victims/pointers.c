@@ -243,8 +243,8 @@ static void mapping_calls(void)
 	mprotect(pages + PAGE, PAGE, PROT_READ);
 	SAY(send(out, pages + PAGE, EDGE, 0));
 	pages = sent_from();
-	char *moved = mremap(pages, 3 * PAGE, 3 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
-			     sent_from());
+	char *moved =
+		mremap(pages, 3 * PAGE, 3 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, sent_from());
 	SAY(send(out, pages + PAGE, EDGE, 0));
 	SAY(send(out, moved + PAGE, EDGE, 0));
 	pages = sent_from();

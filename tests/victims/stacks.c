@@ -198,6 +198,16 @@ APART static void at_random(void)
 	}
 }
 
+/* The same few runs again and again, that go the same way at first or at last. */
+static void again(void)
+{
+	for (unsigned turn = 0; next_size - FIRST_SIZE < wanted; turn++) {
+		seed = 1 + (turn ^ turn / 9) % 7;
+		deepest = 3 + (int)(turn / 50 % 3);
+		call_next(0);
+	}
+}
+
 /* -- places ---------------------------------------------------------------------- */
 
 static void handler(int signal)
@@ -337,6 +347,8 @@ int main(int argc, char **argv)
 		return 9;
 	if (strcmp(name, "random") == 0) {
 		at_random();
+	} else if (strcmp(name, "again") == 0) {
+		again();
 	} else if (strcmp(name, "signals") == 0 || strcmp(name, "alternate") == 0) {
 		signals(*name == 'a');
 	} else if (strcmp(name, "interrupted") == 0) {
