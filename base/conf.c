@@ -16,7 +16,7 @@ enum { FILE_BYTES_MAX = 1 << 20, LINE_MAX_BYTES = 190, SECTIONS_MAX = 352, KEYS_
 
 /* -- the keys -------------------------------------------------------------- */
 
-enum value_kind { SIZE, TIME, COUNT, TEXT, YES_NO, POLICY, ISOLATION, CLASS_NAME };
+enum value_kind { SIZE, TIME, COUNT, TEXT, YES_NO, POLICY, ISOLATION, LOG_FORMAT, CLASS_NAME };
 
 struct key {
 	const char *name;
@@ -85,6 +85,14 @@ static const struct key tls_keys[] = {
 	PLAN_KEY("handshake_timeout", TIME, tls.handshake_timeout_ns),
 	{0},
 };
+static const struct key log_keys[] = {
+	PLAN_KEY("format", LOG_FORMAT, logs.format),
+	PLAN_KEY("errors", TEXT, logs.errors),
+	PLAN_KEY("forwarded", YES_NO, logs.forwarded),
+	PLAN_KEY("ring", SIZE, logs.ring_bytes),
+	{0},
+};
+static const char *const log_formats[] = {"json", "common", "combined"};
 static const struct key bucket_keys[] = {
 	{"size", SIZE, offsetof(struct plan_class, size_bytes), 0},
 	{"count", COUNT, offsetof(struct plan_class, count), 0},
@@ -99,7 +107,7 @@ static const struct key route_keys[] = {
 
 /* -- reading --------------------------------------------------------------- */
 
-enum section_kind { SERVER, STACK, TLS, BUCKET, ROUTE, ON_OOM };
+enum section_kind { SERVER, STACK, TLS, LOG, BUCKET, ROUTE, ON_OOM };
 
 /* One section as it stood in the file. */
 struct section {
@@ -241,6 +249,8 @@ static void open_section(struct reader *reader, const char *line)
 		section.kind = STACK;
 	else if (str_equal(kind, STR("tls")) && !named)
 		section.kind = TLS;
+	else if (str_equal(kind, STR("log")) && !named)
+		section.kind = LOG;
 	else if (str_equal(kind, STR("on_oom")) && !named)
 		section.kind = ON_OOM;
 	else if (str_equal(kind, STR("bucket")) && named)
@@ -249,7 +259,7 @@ static void open_section(struct reader *reader, const char *line)
 		section.kind = ROUTE;
 	else {
 		fail(reader,
-		     "unknown section [%.60s]; there are [server], [stack], [tls], [on_oom], "
+		     "unknown section [%.60s]; there are [server], [stack], [tls], [log], [on_oom], "
 		     "[bucket NAME] and [route PATTERN]",
 		     section.name);
 		return;
@@ -343,6 +353,16 @@ static int parse_value(const struct key *key, struct str text, void *base, struc
 		if (arena_policy_parse(text.bytes, (enum arena_policy *)(void *)field) == 0)
 			return 0;
 		return err_set(err, "'%.*s' is neither reuse nor bump", STR_ARG(text));
+	case LOG_FORMAT:
+		for (int i = 0; i < (int)(sizeof(log_formats) / sizeof(log_formats[0])); i++) {
+			if (str_equal(text, str_of(log_formats[i]))) {
+				*(enum plan_log_format *)(void *)field =
+					(enum plan_log_format)i;
+				return 0;
+			}
+		}
+		return err_set(err, "'%.*s' is neither json nor common nor combined",
+			       STR_ARG(text));
 	case CLASS_NAME: break;
 	}
 	assert(!"a kind without a parser");
@@ -393,6 +413,7 @@ static const struct key *keys_of(enum section_kind kind)
 	return kind == SERVER   ? server_keys
 	       : kind == STACK  ? stack_keys
 	       : kind == TLS    ? tls_keys
+	       : kind == LOG    ? log_keys
 	       : kind == BUCKET ? bucket_keys
 				: route_keys;
 }
@@ -689,6 +710,7 @@ static const char *value_text(const struct key *key, const void *base,
 			       ? "pkeys"
 			       : "none";
 	case POLICY: return arena_policy_name(*(const enum arena_policy *)(const void *)field);
+	case LOG_FORMAT: return log_formats[*(const enum plan_log_format *)(const void *)field];
 	case CLASS_NAME: break;
 	}
 	assert(!"a kind without a writer");
@@ -729,6 +751,8 @@ void conf_write(struct buf *out, const struct plan *plan, const char *head,
 	write_keys(&writer, stack_keys, plan, defaults);
 	begin_section(&writer, "tls", NULL);
 	write_keys(&writer, tls_keys, plan, defaults);
+	begin_section(&writer, "log", NULL);
+	write_keys(&writer, log_keys, plan, defaults);
 	for (uint32_t i = 0; i < plan->class_count; i++) {
 		begin_section(&writer, "bucket", plan->class[i].name);
 		write_keys(&writer, bucket_keys, &plan->class[i], NULL);

@@ -49,6 +49,7 @@ void limits_defaults(struct plan *plan)
 			.connections = 128,
 			.handshakes = 16,
 			.handshake_timeout_ns = 5 * SECOND_NS},
+		.logs = {.ring_bytes = 256 * KIB},
 		.class_count = 1,
 		.class = {{.name = "main", .size_bytes = 256 * KIB, .count = 16}},
 	};
@@ -244,6 +245,9 @@ static void add_all(struct sum *sum, const struct plan *plan)
 	term = add(sum, plan->threads, LIMITS_THREAD_BYTES);
 	name_term(term, "worker threads", "%u x %s", plan->threads,
 		  exact(LIMITS_THREAD_BYTES, a));
+	term = add(sum, plan->threads, plan->logs.ring_bytes);
+	name_term(term, "log", "%u threads x %s of lines that wait to be written",
+		  plan->threads, exact(plan->logs.ring_bytes, a));
 	if (plan->admin[0])
 		name_term(add(sum, 1, LIMITS_ADMIN_REGION_BYTES + LIMITS_ADMIN_KERNEL_BYTES),
 			  "admin address", "%d clients, their buffers and sockets, a thread",
@@ -254,8 +258,13 @@ static void add_all(struct sum *sum, const struct plan *plan)
 		name_term(add(sum, 1, sum->total_bytes), "successor",
 			  "overlap: all of it once more, while a process that failed drains");
 	if (plan->recorder)
-		name_term(add(sum, 1, LIMITS_RECORD_PIPE_BYTES + LIMITS_RECORDER_BYTES),
-			  "recorder", "--record: a pipe, and a process that writes the trace");
+		name_term(add(sum, 1,
+			      LIMITS_RECORD_PIPE_BYTES + LIMITS_RECORDER_BYTES +
+				      plan->threads * (uint64_t)LIMITS_RECORD_RING_BYTES),
+			  "recorder",
+			  "--record: a pipe, %u rings before it, and a process that writes "
+			  "the trace",
+			  plan->threads);
 }
 
 void limits_bound(const struct plan *plan, struct bound *bound)
@@ -445,6 +454,12 @@ static int check_stacks(const struct plan *plan, struct limits_place *place, str
 		return 0;
 	return check_range(place, "stack", "big_size", plan->big_stack_bytes, plan->stack_bytes,
 			   1 << 30, PAGES, err);
+}
+
+static int check_log(const struct plan *plan, struct limits_place *place, struct err *err)
+{
+	return check_range(place, "log", "ring", plan->logs.ring_bytes, 64 * KIB, 1 << 30,
+			   PAGES, err);
 }
 
 static int check_tls(const struct plan *plan, struct limits_place *place, struct err *err)
@@ -689,8 +704,9 @@ static int check_on_oom(const struct plan *plan, struct limits_place *place, str
 int limits_check_at(const struct plan *plan, struct limits_place *place, struct err *err)
 {
 	if (check_server(plan, place, err) < 0 || check_stacks(plan, place, err) < 0 ||
-	    check_tls(plan, place, err) < 0 || check_classes(plan, place, err) < 0 ||
-	    check_routes(plan, place, err) < 0 || check_on_oom(plan, place, err) < 0)
+	    check_tls(plan, place, err) < 0 || check_log(plan, place, err) < 0 ||
+	    check_classes(plan, place, err) < 0 || check_routes(plan, place, err) < 0 ||
+	    check_on_oom(plan, place, err) < 0)
 		return -1;
 	struct sum sum = {0};
 	add_all(&sum, plan);

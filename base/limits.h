@@ -8,8 +8,8 @@
  *         + connections x (2 x (rcvbuf + sndbuf) + the kernel's own)
  *         + sockets of handlers, likewise, and threads that look up names
  *         + the pool of TLS
- *         + system region + worker threads + text, data and libraries
- *         + the recorder of --record, and its pipe
+ *         + system region + worker threads + rings of the log + text, data and libraries
+ *         + the recorder of --record, its pipe and rings
  *         + page tables
  *
  * A plan holds every number that takes part. The factor 2 on socket buffers is
@@ -33,7 +33,7 @@ enum {
 	LIMITS_CLASSES_MAX = 16,
 	LIMITS_ROUTES_MAX = 256,
 	LIMITS_LIBRARIES_MAX = 64,
-	LIMITS_TERMS_MAX = LIMITS_CLASSES_MAX + 16,
+	LIMITS_TERMS_MAX = LIMITS_CLASSES_MAX + 20,
 	LIMITS_PAGE_BYTES = 4096,
 	LIMITS_THREADS_MAX = 256,
 	LIMITS_HEAD_LEAST_BYTES = 4096, /* its field table is in the same buffer */
@@ -57,6 +57,8 @@ struct plan_on_oom {
 	char library[LIMITS_NAME_MAX]; /* "libsqlite3" or "*" */
 	bool unwind;                   /* false: malloc gives NULL */
 };
+
+enum plan_log_format { PLAN_LOG_JSON, PLAN_LOG_COMMON, PLAN_LOG_COMBINED };
 
 enum plan_isolation { PLAN_ISOLATION_NONE, PLAN_ISOLATION_PKEYS };
 
@@ -104,6 +106,12 @@ struct plan {
 		uint32_t connections, handshakes; /* at once, of all threads together */
 		uint64_t handshake_timeout_ns;
 	} tls; /* [tls] */
+	struct plan_log {
+		enum plan_log_format format; /* of lines of the access log */
+		char errors[160];    /* for lines with a cause; "": stderr, or the access log */
+		bool forwarded;      /* the client is the last of X-Forwarded-For */
+		uint64_t ring_bytes; /* of each thread: lines that wait to be written */
+	} logs;                      /* [log] */
 	/* [bucket NAME], [route PATTERN], [on_oom] */
 	uint32_t class_count, route_count, on_oom_count;
 	struct plan_class class[LIMITS_CLASSES_MAX]; /* ascending size */
@@ -188,8 +196,9 @@ enum {
 	LIMITS_TLS_BASE_BYTES = 2 << 20, /* two contexts, and what the library keeps */
 	LIMITS_TLS_CONNECTION_BYTES = 48 << 10,
 	LIMITS_TLS_HANDSHAKE_BYTES = 96 << 10,
-	LIMITS_RESOLVER_BYTES = 256 << 10, /* stack of a thread that looks up names */
-	LIMITS_THREAD_BYTES = 1 << 20,     /* a worker's own stacks, epoll events, rings */
+	LIMITS_RESOLVER_BYTES = 256 << 10,    /* stack of a thread that looks up names */
+	LIMITS_THREAD_BYTES = 768 << 10,      /* a worker's own stacks, epoll events */
+	LIMITS_RECORD_RING_BYTES = 128 << 10, /* of each thread, with --record */
 	/* The admin address: a stack and a buffer for each client; and of each client,
 	 * in the kernel, 8 KiB as above and 2 x (4 KiB + 32 KiB) of socket buffers. */
 	LIMITS_ADMIN_CLIENTS = 8,

@@ -48,7 +48,9 @@ static const struct argp_option options[] = {
 	{"listen", OPTION_LISTEN, "ADDR", 0,
 	 "Instead of [server] listen: HOST:PORT (port 0: any), [IPV6]:PORT, unix:/PATH", 0},
 	{"log", OPTION_LOG, "FILE", 0,
-	 "One JSON line per request; - is stderr. Without it only failures, on stderr", 0},
+	 "One line per request, JSON or [log] format; - is stderr. Without it only failures, "
+	 "on stderr",
+	 0},
 	{"record", OPTION_RECORD, "TRACE", 0,
 	 "Record every request there, for pail report, simulate and plan", 0},
 	{"redact", OPTION_REDACT, "none|values|query|all", 0,
@@ -145,7 +147,7 @@ static const struct argp argp = {
 	.args_doc = "[-- ARG...]",
 	.doc = "Runs the server: every request in a bucket of fixed size, and never more memory "
 	       "than --print-bound says. ARGs go to the plug-in's pail_start()."
-	       "\vSIGTERM and SIGINT answer what is under way and end; SIGHUP opens the log anew. "
+	       "\vSIGTERM and SIGINT answer what is under way and end; SIGHUP and SIGUSR1 open the logs anew. "
 	       "Exit: 0 ended by a signal, 2 usage, 3 bad plan, app or environment.",
 };
 

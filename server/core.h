@@ -29,9 +29,11 @@ struct core {
 	int listen_fd;
 	int tls_fd;    /* -1: no TLS */
 	int admin_fd;  /* -1: no admin address */
-	int log_fd;    /* -1: only failures, on stderr */
+	int log_fd;    /* -1: no access log */
+	int error_fd;  /* for lines with a cause; -1: they are in the access log, or nowhere */
 	int record_fd; /* -1: nothing is recorded */
 	pid_t recorder;
+	void *log_memory; /* workers' rings (log.h); NULL: what is logged is dropped */
 	struct worker *worker[CORE_THREADS_MAX];
 
 	struct supervised supervised;

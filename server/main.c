@@ -16,6 +16,7 @@
 #include "server/connection/loop.h"
 #include "server/memory/malloc.h"
 #include "server/memory/pkeys.h"
+#include "server/operation/log_writer.h"
 #include "server/operation/record.h"
 #include "server/waiting/resolve.h"
 #include "server/memory/seal.h"
@@ -31,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -186,17 +188,25 @@ static int bound_print(const struct plan *plan, bool json)
 
 /* -- starting ---------------------------------------------------------------------------- */
 
-static int log_open(const char *path, struct err *err)
+/* Where lines with a cause go: by default to stderr, unless the access log has a
+ * place for all that they say. */
+static const char *error_log(const char *access)
 {
-	if (!path || strcmp(path, "none") == 0)
+	const struct plan_log *logs = &core.plan.logs;
+	bool whole = access && strcmp(access, "none") != 0 && logs->format == PLAN_LOG_JSON;
+
+	return logs->errors[0] ? logs->errors : whole ? "none" : "-";
+}
+
+static int logs_open(const char *access, struct err *err)
+{
+	core.log_fd = log_file_open(access, err);
+	if (core.log_fd == -2)
 		return -1;
-	if (strcmp(path, "-") == 0)
-		return STDERR_FILENO;
-	/* Not to wait for the reader of a pipe. */
-	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
-	if (fd < 0)
-		return err_errno(err, "can't open the log '%s'", path), -2;
-	return fd;
+	core.error_fd = log_file_open(error_log(access), err);
+	if (core.error_fd == -2)
+		return err_prefix(err, "[log] errors");
+	return log_writer_open(access, error_log(access), err);
 }
 
 static int descriptors_allow(const struct plan *plan, struct err *err)
@@ -218,6 +228,9 @@ static int descriptors_allow(const struct plan *plan, struct err *err)
 	return 0;
 }
 
+/* The rings of the log, which the supervisor shares. */
+static size_t rings_span_bytes;
+
 static int image_fits(const struct plan *plan, struct err *err)
 {
 	uint64_t bytes;
@@ -230,6 +243,7 @@ static int image_fits(const struct plan *plan, struct err *err)
 	bytes -= escapes_bytes() < bytes ? escapes_bytes() : 0; /* for debugging only */
 	if (core.supervised.supervisor)
 		bytes += SUPERVISE_BYTES;
+	bytes -= rings_span_bytes < bytes ? rings_span_bytes : 0;
 	if (bytes <= plan->image_bytes)
 		return 0;
 	char size[UNITS_TEXT_MAX];
@@ -280,10 +294,41 @@ static int addresses_open(struct err *err)
 	return 0;
 }
 
+/* For each process that may serve at a time. */
+static int rings_map(struct supervise_memory *memory, struct err *err)
+{
+	size_t bytes = log_memory_bytes(&core.plan);
+
+	for (int i = 0; i <= core.plan.overlap; i++) {
+		memory->piece[i] = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+					MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		if (memory->piece[i] == MAP_FAILED)
+			return err_errno(err, "can't map %zu bytes for the log", bytes);
+		rings_span_bytes += bytes;
+	}
+	return 0;
+}
+
+/* In the process that serves: backed now, like all else. */
+static int rings_touch(struct err *err)
+{
+	size_t bytes = log_memory_bytes(&core.plan);
+
+	if (!core.log_memory)
+		return 0; /* --check */
+	if (madvise(core.log_memory, bytes, MADV_POPULATE_WRITE) < 0)
+		memset(core.log_memory, 0, bytes); /* a kernel before 5.14 */
+	if (core.plan.mlock && mlock(core.log_memory, bytes) < 0)
+		return err_errno(err, "[server] mlock: can't lock the log's rings (raise "
+				      "ulimit -l, or give the capability IPC_LOCK)");
+	core.region.touched_bytes += bytes;
+	return 0;
+}
+
 /* All of the core but the workers' threads. */
 static int core_open(const struct options *options, struct err *err)
 {
-	if (region_open(&core.region, &core.plan, err) < 0)
+	if (region_open(&core.region, &core.plan, err) < 0 || rings_touch(err) < 0)
 		return -1;
 	malloc_system_open(region_system(&core.region), core.plan.system_bytes);
 	if (sockets_open(&core.plan, err) < 0 || tls_open(err) < 0 || addresses_open(err) < 0)
@@ -330,22 +375,6 @@ static int port_write(const char *path, unsigned port, struct err *err)
 }
 
 /* -- the main thread's part while the workers serve ---------------------------------------- */
-
-static void log_reopen(const char *path)
-{
-	struct err err;
-
-	if (core.log_fd < 0 || core.log_fd == STDERR_FILENO)
-		return;
-	int fd = log_open(path, &err);
-	if (fd < 0) {
-		fprintf(stderr, "pail serve: %s\n", err.text);
-		return;
-	}
-	/* In the place of the old one, which no worker notices. */
-	dup3(fd, core.log_fd, O_CLOEXEC);
-	close(fd);
-}
 
 /* The buckets follow by themselves (bucket_renew()). */
 static void app_reload(const char *app)
@@ -428,9 +457,9 @@ static void core_run(const struct options *options, const sigset_t *signals)
 			drain_begin();
 		}
 		if (signal == SIGUSR1)
-			log_reopen(options->log);
+			log_writer_reopen();
 		if (signal == SIGHUP || signal == SUPERVISE_SIGNAL_REOPEN) {
-			log_reopen(options->log);
+			log_writer_reopen();
 			certificate_reload();
 			app_reload(options->app);
 		}
@@ -463,10 +492,10 @@ static void core_log_end(void)
 	struct worker_counts all = {0};
 	struct malloc_counts system;
 	struct socket_counts sockets;
-	char line[768];
+	struct log_writer_counts logs = log_writer_count();
+	uint64_t lines = 0, dropped = logs.left[LOG_ACCESS] + logs.left[LOG_ERRORS];
+	char line[960];
 
-	if (core.log_fd < 0)
-		return;
 	for (uint32_t i = 0; i < core.plan.threads; i++) {
 		const struct worker_counts *counts = &core.worker[i]->counts;
 		all.accepted += counts->accepted;
@@ -478,6 +507,10 @@ static void core_log_end(void)
 		all.refused += counts->refused;
 		all.io_waits += counts->io_waits;
 		all.io_waiting_peak += counts->io_waiting_peak;
+		for (int k = LOG_ACCESS; k <= LOG_ERRORS; k++) {
+			lines += core.worker[i]->log.count[k].told;
+			dropped += core.worker[i]->log.count[k].dropped;
+		}
 	}
 	malloc_count(&system);
 	sockets_count(&sockets);
@@ -490,23 +523,26 @@ static void core_log_end(void)
 		",\"system_refusals\":%" PRIu64 ",\"escapes\":%" PRIu64 ",\"io_waits\":%" PRIu64
 		",\"io_waiting_peak\":%" PRIu64
 		",\"outgoing\":%u,\"outgoing_peak\":%u,\"outgoing_refused\":%" PRIu64
-		",\"tls_bytes_peak\":%" PRIu64 "}\n",
+		",\"tls_bytes_peak\":%" PRIu64 ",\"log_lines\":%" PRIu64
+		",\"log_dropped\":%" PRIu64 ",\"log_failures\":%" PRIu64 "}\n",
 		all.accepted, all.evicted, all.turned_away, all.requests, all.failed,
 		all.rejected, all.refused, system.system_bytes_now, system.system_blocks,
 		system.system_bytes_peak, system.refused, escapes_count(), all.io_waits,
 		all.io_waiting_peak, sockets.now, sockets.peak, sockets.refused,
-		tls_pool_peak());
-	if (write(core.log_fd, line, (size_t)length) < 0)
-		fprintf(stderr, "pail serve: can't write the log: %s\n", strerror(errno));
+		tls_pool_peak(), lines, dropped, logs.failures);
+	if (core.log_fd >= 0)
+		log_writer_last(line, (size_t)length);
+	if (dropped > 0 && core.log_fd != STDERR_FILENO)
+		fprintf(stderr, "pail serve: %" PRIu64 " lines of the log were dropped\n",
+			dropped);
 }
 
-/* What is left of a worker that failed is its own to tell (fail.c). */
 static void core_record_end(void)
 {
-	uint64_t untold = 0;
+	uint64_t untold = log_writer_count().left[LOG_RECORDS];
 
 	for (uint32_t i = 0; i < core.plan.threads; i++)
-		untold += core.worker[i]->record.dropped;
+		untold += core.worker[i]->log.untold[LOG_RECORDS];
 	record_end(untold);
 }
 
@@ -533,11 +569,8 @@ static int core_serve(const struct options *options, struct err *err)
 {
 	sigset_t signals;
 
-	core.log_fd = log_open(options->log, err);
-	if (core.log_fd == -2)
-		return -1;
 	signals_take(&signals);
-	if (resolve_open(err) < 0)
+	if (logs_open(options->log, err) < 0 || resolve_open(err) < 0)
 		return -1;
 	for (uint32_t i = 0; i < core.plan.threads; i++)
 		if (worker_start(core.worker[i], err) < 0)
@@ -550,6 +583,7 @@ static int core_serve(const struct options *options, struct err *err)
 	    port_write(options->port_file, opened.port, err) < 0)
 		return -1;
 	record_begin();
+	log_writer_record();
 	supervised_serves(&core.supervised);
 	if (core.supervised.generation == 0) {
 		if (core.admin_fd >= 0)
@@ -561,6 +595,7 @@ static int core_serve(const struct options *options, struct err *err)
 				opened.tls_name);
 	}
 	core_run(options, &signals);
+	log_writer_close();
 	core_log_end();
 	core_record_end();
 	if (fail_pending())
@@ -568,20 +603,33 @@ static int core_serve(const struct options *options, struct err *err)
 	return 0;
 }
 
+static const char *access_log; /* in the supervisor, for what a process leaves */
+
+static void process_ended(void *rings)
+{
+	log_salvage(rings, &core.plan, access_log, error_log(access_log), core.record_fd);
+}
+
 /* The listener first: it is the supervisor's, and outlives each that serves. */
 static int serve(const struct options *options)
 {
+	struct supervise_memory rings = {.ended = process_ended};
 	int exit_code;
 	struct err err = {0};
 
+	access_log = options->log;
+	signal(SIGXFSZ, SIG_IGN); /* a log that may not grow is told and tried again */
 	if (startup(&core.plan, options->conf, &opened, &err) < 0)
 		return complain(&err);
 	core.listen_fd = opened.listen_fd;
 	core.admin_fd = opened.admin_fd;
 	core.tls_fd = opened.tls_fd;
 	core.supervised.watchdog_ns = activation_watchdog_ns();
+	if (rings_map(&rings, &err) < 0)
+		return complain(&err);
+	core.supervised.memory = rings.piece[0];
 	int is_child = options->alone ? 1
-				      : supervise(core.plan.overlap, &core.supervised,
+				      : supervise(core.plan.overlap, &rings, &core.supervised,
 						  &exit_code, &err);
 	if (is_child < 0)
 		return complain(&err);
@@ -589,6 +637,7 @@ static int serve(const struct options *options)
 		record_wait();
 		return exit_code;
 	}
+	core.log_memory = core.supervised.memory;
 	if (core_open(options, &err) < 0 || core_serve(options, &err) < 0) {
 		_exit(complain(&err)); /* workers may run already */
 	}
@@ -613,8 +662,8 @@ int main(int argc, char **argv)
 	struct options options;
 	struct err err = {0};
 
-	core.log_fd = core.record_fd = core.listen_fd = core.tls_fd = core.admin_fd =
-		core.supervised.report_fd = -1;
+	core.log_fd = core.error_fd = core.record_fd = core.listen_fd = core.tls_fd =
+		core.admin_fd = core.supervised.report_fd = -1;
 	if (options_read(&options, argc, argv, &err) < 0 ||
 	    plan_read(&core.plan, &options, &err) < 0)
 		return complain(&err);

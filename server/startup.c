@@ -13,12 +13,17 @@
 #include <unistd.h>
 
 /* Says where in pail.conf the fault has its cause. */
+static int blame_in(const char *conf, const char *section, const char *key, struct err *err)
+{
+	int line = conf ? conf_line(conf, section, key) : 0;
+
+	return line ? err_prefix(err, "%s:%d: [%s] %s", conf, line, section, key)
+		    : err_prefix(err, "[%s] %s", section, key);
+}
+
 static int blame(const char *conf, const char *key, struct err *err)
 {
-	int line = conf ? conf_line(conf, "server", key) : 0;
-
-	return line ? err_prefix(err, "%s:%d: [server] %s", conf, line, key)
-		    : err_prefix(err, "[server] %s", key);
+	return blame_in(conf, "server", key, err);
 }
 
 int startup(const struct plan *plan, const char *conf, struct startup *s, struct err *err)
@@ -76,7 +81,8 @@ static int address_check(const struct plan *plan, const char *conf, const char *
 }
 
 /* The file can be written, or made. */
-static int log_check(const char *conf, const char *log, struct err *err)
+static int log_check(const char *conf, const char *section, const char *key, const char *log,
+		     struct err *err)
 {
 	if (!*log || strcmp(log, "-") == 0 || strcmp(log, "none") == 0)
 		return 0;
@@ -89,7 +95,7 @@ static int log_check(const char *conf, const char *log, struct err *err)
 		      AT_EACCESS) == 0)
 		return 0;
 	err_errno(err, exists ? "can't write to '%s'" : "can't make '%s'", log);
-	return blame(conf, "log", err);
+	return blame_in(conf, section, key, err);
 }
 
 int startup_check(const struct plan *plan, const char *conf, const char *log, struct err *err)
@@ -105,5 +111,7 @@ int startup_check(const struct plan *plan, const char *conf, const char *log, st
 		return -1;
 	if (privileges_drop(plan, &key, err) < 0)
 		return blame(conf, key, err);
-	return log_check(conf, log ? log : plan->log, err);
+	if (log_check(conf, "server", "log", log ? log : plan->log, err) < 0)
+		return -1;
+	return log_check(conf, "log", "errors", plan->logs.errors, err);
 }

@@ -207,6 +207,8 @@ static void connection_log(struct connection *c, int status, const char *cause,
 	struct log_line line = {
 		.worker = worker->index,
 		.status = status,
+		.minor = c->head.minor,
+		.client = c->client,
 		.method = complete ? parse_str(c->bytes + c->start, c->head.method) : none,
 		.path = complete ? parse_path(&c->head, c->bytes + c->start) : none,
 		.query = complete && c->head.has_query
@@ -221,6 +223,9 @@ static void connection_log(struct connection *c, int status, const char *cause,
 					 : metrics_other(&core.plan);
 	metrics_refused(worker->metrics, &core.plan, route, status == 503 ? c->class_index : -1,
 			status, cause, c->queued, wait_ns);
+	if (complete)
+		worker_log_fields(&line, c->bytes + c->start, c->head.fields,
+				  c->head.field_count);
 	worker_log(worker, &line, worker->now_ns);
 }
 

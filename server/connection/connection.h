@@ -25,6 +25,7 @@
 #include "base/limits.h"
 #include "server/http/parse.h"
 #include "server/connection/timer.h"
+#include "server/operation/log_line.h"
 
 #include <assert.h>
 #include <stdbool.h>
@@ -68,6 +69,7 @@ struct connection {
 	struct bucket *given;                           /* by a pool, to start with */
 	struct worker *worker;
 	struct address *address; /* of the client, or NULL: not counted */
+	struct log_address client;
 	struct bucket *bucket;
 	char *bytes; /* header buffer */
 	uint32_t room, start, at, filled;

@@ -108,10 +108,30 @@ void worker_log(struct worker *worker, struct log_line *line, uint64_t start_ns)
 {
 	line->worker = worker->index;
 	line->start_unix_ns = start_ns + worker->unix_offset_ns;
-	if (core.log_fd >= 0 || line->cause)
-		log_request(&worker->log, line);
+	log_request(&worker->log, line);
 	if (core.record_fd >= 0 && !line->again)
-		record_request(&worker->record, line);
+		record_request(&worker->log, line);
+}
+
+/* The fields that a log may want, if this one does. */
+void worker_log_fields(struct log_line *line, const char *bytes,
+		       const struct parse_field *fields, uint32_t count)
+{
+	const struct plan_log *logs = &core.plan.logs;
+	const struct {
+		struct str name, *value;
+		bool wanted;
+	} wanted[] = {
+		{STR("referer"), &line->referer, logs->format == PLAN_LOG_COMBINED},
+		{STR("user-agent"), &line->agent, logs->format == PLAN_LOG_COMBINED},
+		{STR("x-forwarded-for"), &line->forwarded, logs->forwarded},
+	};
+
+	for (int i = 0; i < 3; i++) {
+		for (uint32_t k = 0; k < count && wanted[i].wanted; k++)
+			if (str_equal_nocase(parse_str(bytes, fields[k].name), wanted[i].name))
+				*wanted[i].value = parse_str(bytes, fields[k].value);
+	}
 }
 
 void worker_log_request(struct worker *worker, struct pail_request *r)
@@ -147,9 +167,11 @@ void worker_log_request(struct worker *worker, struct pail_request *r)
 		return;
 	struct log_line line = {
 		.status = counted.status,
+		.minor = r->minor,
 		.method = str_of(r->method),
 		.path = r->route_path,
 		.query = str_of(r->query),
+		.client = r->connection->client,
 		.route = str_of(r->route >= 0 ? core.plan.route[r->route].pattern : "*"),
 		.bucket = str_of(core.plan.class[bucket->class_index].name),
 		.wait_ns = counted.wait_ns,
@@ -166,6 +188,8 @@ void worker_log_request(struct worker *worker, struct pail_request *r)
 		.cause = r->cause,
 		.detail = r->detail,
 	};
+	worker_log_fields(&line, r->connection->bytes + r->connection->start, r->field,
+			  r->field_count);
 	worker_log(worker, &line, r->start_ns);
 }
 
@@ -239,15 +263,17 @@ static bool worker_pass_on(struct worker *worker)
 enum { WORKER_TURNED_AWAY = -2 };
 
 /* accept4(), or -1: there is none, or one can't be had now; or WORKER_TURNED_AWAY. */
-static int worker_accept_one(struct worker *worker, int listen_fd, struct address **address)
+static int worker_accept_one(struct worker *worker, int listen_fd, struct address **address,
+			     struct log_address *client)
 {
-	struct sockaddr_storage from;
+	struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
 	socklen_t length = sizeof(from);
 	bool counts = limits_addresses(&core.plan) > 0;
-	int fd = accept4(listen_fd, counts ? (struct sockaddr *)&from : NULL,
-			 counts ? &length : NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(listen_fd, (struct sockaddr *)&from, &length,
+			 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	*address = NULL;
+	*client = log_address((const struct sockaddr *)&from);
 	if (fd >= 0 && counts &&
 	    address_enter(&core.addresses, (struct sockaddr *)&from, address) < 0) {
 		metrics_add(&worker->counts.turned_away, 1);
@@ -280,7 +306,8 @@ static void worker_accept(struct worker *worker, int listen_fd, int regardless)
 		if (i >= regardless && worker_pass_on(worker))
 			return;
 		struct address *address;
-		int fd = worker_accept_one(worker, listen_fd, &address);
+		struct log_address client;
+		int fd = worker_accept_one(worker, listen_fd, &address, &client);
 		if (fd == WORKER_TURNED_AWAY)
 			continue;
 		if (fd < 0)
@@ -291,6 +318,7 @@ static void worker_accept(struct worker *worker, int listen_fd, int regardless)
 		any = true;
 		metrics_add(&worker->counts.accepted, 1);
 		connection_open(c, fd, address, listen_fd == core.tls_fd);
+		c->client = client;
 		if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
 			connection_close(c);
 		else
@@ -360,10 +388,6 @@ static const struct timespec *worker_patience(const struct worker *worker,
 		until_ns = due_ns;
 	if (worker->rest_until_ns && worker->rest_until_ns < until_ns)
 		until_ns = worker->rest_until_ns;
-	/* Lines that the log did not take yet, messages that wait for more: soon again. */
-	if ((worker->log.length > 0 || worker->record.length > 0) &&
-	    until_ns > worker->now_ns + LOOP_LOG_NS)
-		until_ns = worker->now_ns + LOOP_LOG_NS;
 	if (!worker->ready_first && until_ns == UINT64_MAX)
 		return NULL;
 	if (!worker->ready_first && until_ns > worker->now_ns)
@@ -449,8 +473,7 @@ void worker_turn(struct worker *worker)
 	worker_rested(worker);
 	worker_run_ready(worker);
 	worker_say_load(worker);
-	log_flush(&worker->log, core.log_fd >= 0 ? core.log_fd : STDERR_FILENO);
-	record_flush(&worker->record, worker->now_ns);
+	log_wake(&worker->log);
 }
 
 int worker_enter(struct worker *worker, struct err *err)
@@ -480,8 +503,7 @@ static void *worker_main(void *argument)
 		if (atomic_load_explicit(&core.halting, memory_order_relaxed))
 			break;
 	}
-	log_flush(&worker->log, core.log_fd >= 0 ? core.log_fd : STDERR_FILENO);
-	record_drain(&worker->record, LOOP_RECORD_MS);
+	log_wake(&worker->log);
 	return NULL;
 }
 
@@ -550,8 +572,7 @@ int worker_init(struct worker *worker, uint32_t index, struct err *err)
 {
 	memset(worker, 0, sizeof(*worker));
 	worker->index = index;
-	log_init(&worker->log);
-	record_init(&worker->record);
+	log_init(&worker->log, core.log_memory, &core.plan, index);
 	worker->metrics = metrics_new(&core.plan);
 	if (!worker->metrics)
 		return err_set(err,

@@ -32,12 +32,10 @@
 enum {
 	LOOP_EVENTS = 256,
 	LOOP_STACK_BYTES = 512 << 10,
-	LOOP_ACCEPTS = 64,              /* per turn */
-	LOOP_STARVED_NS = 10000000,     /* a rest from the listener, without descriptors */
-	LOOP_PIPELINE = 64,             /* requests of one connection per turn */
-	LOOP_SLICE_NS = 200 * 1000,     /* and for how long, about */
-	LOOP_LOG_NS = 20 * 1000 * 1000, /* between tries to write to a log that is full */
-	LOOP_RECORD_MS = 5000,          /* at the end, for room in the recorder's pipe */
+	LOOP_ACCEPTS = 64,          /* per turn */
+	LOOP_STARVED_NS = 10000000, /* a rest from the listener, without descriptors */
+	LOOP_PIPELINE = 64,         /* requests of one connection per turn */
+	LOOP_SLICE_NS = 200 * 1000, /* and for how long, about */
 };
 
 struct worker_counts {
@@ -88,7 +86,6 @@ struct worker {
 	_Atomic int started;     /* 0 not yet, 1 serving, -1 pail_thread_start() failed */
 	uint64_t unix_offset_ns; /* of the wall clock from ours */
 	struct log log;
-	struct record record;
 	struct output_batch batch;
 	struct epoll_event events[LOOP_EVENTS];
 };
@@ -111,6 +108,8 @@ void worker_idle_add(struct worker *worker, struct connection *connection);
 void worker_idle_remove(struct worker *worker, struct connection *connection);
 /* To the log, unless it is of no interest to the one asked for, and the recorder. */
 void worker_log(struct worker *worker, struct log_line *line, uint64_t start_ns);
+void worker_log_fields(struct log_line *line, const char *bytes,
+		       const struct parse_field *fields, uint32_t count);
 void worker_log_request(struct worker *worker, struct pail_request *r);
 void worker_slot_free(struct worker *worker, struct connection *connection);
 

@@ -3,6 +3,7 @@
 
 #include "server/connection/loop.h"
 #include "server/memory/malloc.h"
+#include "server/operation/log_writer.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -53,6 +54,7 @@ __attribute__((noreturn)) static void end_by(int signal)
 void fail_now(int signal, uintptr_t pc, const char *what)
 {
 	tell(signal, pc, what, "this can't be contained, and the process ends");
+	log_writer_hurry();
 	end_by(signal);
 }
 
@@ -78,12 +80,7 @@ static void leave_connections(struct worker *worker)
 			syscall(SYS_close, c->fd);
 		}
 	}
-	int fd = core.log_fd >= 0 ? core.log_fd : STDERR_FILENO;
-	if (worker->log.length <= LOG_BUFFER_BYTES &&
-	    write(fd, worker->log.bytes, worker->log.length) < 0)
-		worker->log.length = 0;
-	if (core.record_fd >= 0 && worker->record.length <= RECORD_BUFFER_BYTES)
-		record_salvage(&worker->record);
+	log_wake(&worker->log); /* what it has told is still written */
 }
 
 void fail_stop(int signal, uintptr_t pc, const char *what)

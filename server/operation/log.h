@@ -1,46 +1,59 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One JSON line per request, through a buffer of the worker's that is written
- * out once per turn of the loop. Nothing here allocates or waits: what does not
- * fit while the file (a slow pipe) refuses is dropped and counted, and the
- * next line that fits says how many were.
+ * What a worker has to tell: lines of the access log, lines of the error log (those
+ * with a cause), and with --record messages for the recorder. It puts each whole
+ * into a ring of its own and goes on; a thread (log_writer.h) writes out what the
+ * rings of all workers hold. No worker ever waits for a file, nor makes a system
+ * call for a line: what finds no room in its ring is dropped and counted, and the
+ * next line that finds some says how many were ({"dropped_lines":N}; of the access
+ * log in a format that has no place for it, in the error log).
+ *
+ * The rings lie in memory that the supervisor shares: what a process that is
+ * killed leaves in them the supervisor writes out. It is mapped once, before
+ * there are two processes, and counted in the bound (term "log").
+ *
+ * Threads: each worker its own struct log.
  */
 #ifndef PAIL_SERVER_LOG_H
 #define PAIL_SERVER_LOG_H
 
-#include "base/str.h"
+#include "base/limits.h"
+#include "server/operation/log_line.h"
+#include "server/operation/ring.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { LOG_BUFFER_BYTES = 128 << 10 };
+enum log_stream { LOG_ACCESS, LOG_ERRORS, LOG_RECORDS, LOG_STREAMS };
+
+struct log_counts {
+	uint64_t told, dropped; /* lines, or messages */
+};
 
 struct log {
-	uint32_t length;
-	uint64_t dropped; /* not yet told */
-	uint64_t lines_total, dropped_total;
-	char bytes[LOG_BUFFER_BYTES];
+	struct ring ring[LOG_STREAMS];
+	bool fresh;                                /* something was put in this turn */
+	uint64_t untold[LOG_STREAMS];              /* dropped, and not said yet */
+	struct log_counts count[LOG_STREAMS];      /* written by metrics_add() */
+	char line[LOG_LINE_MAX + LOG_DROPPED_MAX]; /* while it is made */
 };
 
-struct log_line {
-	uint64_t start_unix_ns;
-	uint32_t worker;
-	int status; /* 0: nothing was sent */
-	struct str method, path, query, route, bucket;
-	uint64_t wait_ns, service_ns;
-	uint64_t need_bytes, bucket_bytes, wanted_bytes, stack_bytes;
-	uint64_t body_in_bytes, body_out_bytes;
-	uint32_t foreign_frees;
-	int32_t system_blocks;
-	bool again;         /* it is tried once more in a larger bucket: not its end */
-	const char *cause;  /* NULL: none */
-	const char *detail; /* of the cause, or NULL */
-};
+/* -- the memory of all workers' rings ------------------------------------------- */
 
-void log_init(struct log *log);
+size_t log_memory_bytes(const struct plan *plan);
+/* A ring in it; zeroed memory has empty ones. */
+struct ring log_memory_ring(void *memory, const struct plan *plan, uint32_t worker,
+			    enum log_stream stream);
+
+/* -- the worker's side ------------------------------------------------------------ */
+
+/* `memory` NULL: nothing fits, and all is counted as dropped. */
+void log_init(struct log *log, void *memory, const struct plan *plan, uint32_t worker);
+/* To the access log, the error log, or both: what the plan says. */
 void log_request(struct log *log, const struct log_line *line);
-/* Writes what it can to fd, and never waits: of what is no regular file, not more
- * than it has room for. */
-void log_flush(struct log *log, int fd);
+/* A message for the recorder; false: dropped. */
+bool log_put(struct log *log, enum log_stream stream, const void *piece, size_t length);
+/* At the end of a turn: wakes the thread if there is something for it. */
+void log_wake(struct log *log);
 
 #endif

@@ -12,7 +12,7 @@ static const char *const causes[] = {
 	"oversize",      "busy",           "busy-wait",   "per-address",   "escape",
 	"segv",          "stack-overflow", "bus",         "fpe",           "ill",
 	"trap",          "abort",          "assert",      "stack-smashed", "exit",
-	"deadline-cpu",  "deadline-wall",  "bad-status",  "script-error",  "body-too-large",
+	"deadline-cpu",  "deadline-wall",  "bad-status",  "handler-error", "body-too-large",
 	"bad-body",      "body-timeout",   "slow-body",   "head-timeout",  "bad-request",
 	"write-timeout", "slow-reader",    "client-gone", "short-body",    "short-file",
 	"other",

@@ -4,7 +4,9 @@
 #include "server/core.h"
 #include "server/connection/loop.h"
 #include "server/memory/malloc.h"
+#include "server/operation/log_writer.h"
 #include "server/operation/metrics.h"
+#include "server/waiting/sockets.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -122,8 +124,9 @@ static struct class_state class_state(uint32_t index)
 
 struct totals {
 	struct worker_counts counts;
-	uint64_t open, log_lines, log_dropped;
-	uint64_t big_in_use;
+	uint64_t open;
+	struct log_counts log[LOG_STREAMS];
+	uint64_t big_in_use, io_waiting;
 };
 
 static struct totals totals_of(void)
@@ -135,8 +138,11 @@ static struct totals totals_of(void)
 		sum_words((uint64_t *)&t.counts, (const uint64_t *)&worker->counts,
 			  sizeof(t.counts) / 8);
 		t.open += metrics_get(&worker->open_count);
-		t.log_lines += metrics_read(&worker->log.lines_total);
-		t.log_dropped += metrics_read(&worker->log.dropped_total);
+		t.io_waiting += metrics_get(&worker->io_waiting);
+		for (int k = 0; k < LOG_STREAMS; k++) {
+			t.log[k].told += metrics_read(&worker->log.count[k].told);
+			t.log[k].dropped += metrics_read(&worker->log.count[k].dropped);
+		}
 		t.big_in_use +=
 			worker->big_stacks.count - metrics_get(&worker->big_stacks.free_count);
 	}
@@ -270,6 +276,20 @@ static struct malloc_counts system_counts(void)
 	return counts;
 }
 
+static struct socket_counts outgoing_counts(void)
+{
+	struct socket_counts counts;
+
+	sockets_count(&counts);
+	return counts;
+}
+
+/* In a ring that was full, or with nobody at the other end of the pipe. */
+static uint64_t record_dropped(void)
+{
+	return totals_of().log[LOG_RECORDS].dropped + log_writer_count().record_lost;
+}
+
 static void build_line(struct out *out, const char *name, uint32_t index)
 {
 	(void)index;
@@ -294,8 +314,19 @@ ONCE_LINE(turned_away_line, "%" PRIu64, totals_of().counts.turned_away)
 ONCE_LINE(evicted_line, "%" PRIu64, totals_of().counts.evicted)
 ONCE_LINE(big_line, "%" PRIu32, core.plan.big_stack_count)
 ONCE_LINE(big_in_use_line, "%" PRIu64, totals_of().big_in_use)
-ONCE_LINE(log_line, "%" PRIu64, totals_of().log_lines)
-ONCE_LINE(dropped_line, "%" PRIu64, totals_of().log_dropped)
+ONCE_LINE(log_lines_line, "%" PRIu64, totals_of().log[LOG_ACCESS].told)
+ONCE_LINE(dropped_line, "%" PRIu64, totals_of().log[LOG_ACCESS].dropped)
+ONCE_LINE(errors_line, "%" PRIu64, totals_of().log[LOG_ERRORS].told)
+ONCE_LINE(errors_dropped_line, "%" PRIu64, totals_of().log[LOG_ERRORS].dropped)
+ONCE_LINE(log_failures_line, "%" PRIu64, log_writer_count().failures)
+ONCE_LINE(record_line, "%" PRIu64, totals_of().log[LOG_RECORDS].told)
+ONCE_LINE(record_dropped_line, "%" PRIu64, record_dropped())
+ONCE_LINE(io_waits_line, "%" PRIu64, totals_of().counts.io_waits)
+ONCE_LINE(io_waiting_line, "%" PRIu64, totals_of().io_waiting)
+ONCE_LINE(io_waiting_peak_line, "%" PRIu64, totals_of().counts.io_waiting_peak)
+ONCE_LINE(outgoing_line, "%u", outgoing_counts().now)
+ONCE_LINE(outgoing_limit_line, "%" PRIu32, core.plan.outgoing)
+ONCE_LINE(outgoing_refused_line, "%" PRIu64, outgoing_counts().refused)
 
 CLASS_LINE(buckets_line, class_state(index).count)
 CLASS_LINE(size_line, core.plan.class[index].size_bytes)
@@ -425,10 +456,34 @@ static const struct family families[] = {
 	 turned_away_line, ONCE},
 	{"pail_big_stacks", "gauge", "Big stacks that can be lent.", big_line, ONCE},
 	{"pail_big_stacks_in_use", "gauge", "Big stacks lent now.", big_in_use_line, ONCE},
-	{"pail_log_lines_total", "counter", "Lines of the access log.", log_line, ONCE},
+	{"pail_log_lines_total", "counter", "Lines of the access log.", log_lines_line, ONCE},
 	{"pail_log_dropped_lines_total", "counter",
 	 "Lines of the access log that were dropped since the file did not take them.",
 	 dropped_line, ONCE},
+	{"pail_error_log_lines_total", "counter", "Lines of the error log.", errors_line, ONCE},
+	{"pail_error_log_dropped_lines_total", "counter", "Lines of it that were dropped.",
+	 errors_dropped_line, ONCE},
+	{"pail_log_write_failures_total", "counter",
+	 "Times that a log's file refused a write, for a full disk for example.",
+	 log_failures_line, ONCE},
+	{"pail_recorder_requests_total", "counter", "Requests told to the recorder.",
+	 record_line, ONCE},
+	{"pail_recorder_dropped_total", "counter",
+	 "Requests that the recorder could not be told, and that the trace lacks.",
+	 record_dropped_line, ONCE},
+	{"pail_handler_waits_total", "counter",
+	 "Times that a handler waited for a descriptor of its own, or a time.", io_waits_line,
+	 ONCE},
+	{"pail_handlers_waiting", "gauge", "Handlers that wait so now.", io_waiting_line, ONCE},
+	{"pail_handlers_waiting_peak", "gauge",
+	 "The most so far; with several threads the sum of each one's most.",
+	 io_waiting_peak_line, ONCE},
+	{"pail_outgoing_sockets", "gauge", "Sockets that handlers have open.", outgoing_line,
+	 ONCE},
+	{"pail_outgoing_sockets_limit", "gauge", "Sockets that the plan allows them.",
+	 outgoing_limit_line, ONCE},
+	{"pail_outgoing_sockets_refused_total", "counter",
+	 "Times that a handler found none left.", outgoing_refused_line, ONCE},
 	{"pail_handler_running_seconds", "gauge",
 	 "For how long the worker has been in one stretch of a handler.", running_line,
 	 BY_WORKER},
@@ -517,6 +572,7 @@ static void json_head(struct out *out)
 {
 	struct totals t = totals_of();
 	struct malloc_counts system = system_counts();
+	struct socket_counts sockets = outgoing_counts();
 
 	put(out, "{\"schema\":\"pail.stats/1\",\"version\":\"%s\",\"state\":\"%s\",",
 	    PAIL_VERSION, atomic_load(&core.draining) ? "draining" : "ready");
@@ -546,7 +602,21 @@ static void json_head(struct out *out)
 	put(out, "\"refused\":%" PRIu64 "},\"big_stacks\":{", t.counts.refused);
 	put(out, "\"count\":%" PRIu32 ",\"in_use\":%" PRIu64 "},\"log\":{",
 	    core.plan.big_stack_count, t.big_in_use);
-	put(out, "\"lines\":%" PRIu64 ",\"dropped\":%" PRIu64 "},", t.log_lines, t.log_dropped);
+	json_u64(out, "lines", t.log[LOG_ACCESS].told);
+	json_u64(out, "dropped", t.log[LOG_ACCESS].dropped);
+	json_u64(out, "error_lines", t.log[LOG_ERRORS].told);
+	json_u64(out, "errors_dropped", t.log[LOG_ERRORS].dropped);
+	put(out, "\"write_failures\":%" PRIu64 "},\"recorder\":{", log_writer_count().failures);
+	put(out, "\"active\":%s,", core.record_fd >= 0 ? "true" : "false");
+	json_u64(out, "requests", t.log[LOG_RECORDS].told);
+	put(out, "\"dropped\":%" PRIu64 "},\"handler_io\":{", record_dropped());
+	json_u64(out, "waits", t.counts.io_waits);
+	json_u64(out, "waiting", t.io_waiting);
+	json_u64(out, "waiting_peak", t.counts.io_waiting_peak);
+	json_u64(out, "outgoing", sockets.now);
+	json_u64(out, "outgoing_peak", sockets.peak);
+	json_u64(out, "outgoing_limit", core.plan.outgoing);
+	put(out, "\"outgoing_refused\":%" PRIu64 "},", sockets.refused);
 	json_edges(out, "need_edges_bytes", METRICS_NEED_BINS, metrics_need_edge);
 	json_edges(out, "stack_edges_bytes", METRICS_STACK_BINS, metrics_stack_edge);
 	json_edges(out, "time_edges_ns", METRICS_TIME_BINS, metrics_time_edge);

@@ -10,7 +10,7 @@
 
 #include "base/str.h"
 
-#define PAGE_SCRIPT_HASH "sha256-WaIIbT7NhUfzNKLQJva0/HPt8fzCUbM91FR79T/xrkE="
+#define PAGE_SCRIPT_HASH "sha256-HfXxnrn8PSDSqxiKoNKybAgR/hPV06nucJctXHy2D6U="
 #define PAGE_STYLE_HASH  "sha256-VLF/OaVsHbcqaFLhQe4OEGVvs6NPAjOKL09J31DybeY="
 #define PAGE_POLICY                                                                        \
 	"Content-Security-Policy: default-src 'none'; connect-src 'self'; img-src data:; " \

@@ -15,15 +15,9 @@
 #include <unistd.h>
 
 static_assert(RECORD_MESSAGE_MAX < PIPE_BUF, "a message is one piece of a pipe");
+static_assert(RECORD_MESSAGE_MAX + 0 < LOG_LINE_MAX + 0, "it is made where lines are");
 
 enum { WAIT_MOST_MS = 60 * 1000, WAIT_STEP_NS = 2 * 1000 * 1000 };
-
-void record_init(struct record *record)
-{
-	record->length = 0;
-	record->gone = false;
-	record->flushed_ns = record->dropped = 0;
-}
 
 static uint16_t put_text(char *at, struct str text, size_t most)
 {
@@ -34,13 +28,9 @@ static uint16_t put_text(char *at, struct str text, size_t most)
 	return (uint16_t)length;
 }
 
-void record_request(struct record *record, const struct log_line *line)
+void record_request(struct log *log, const struct log_line *line)
 {
-	if (record->gone || RECORD_BUFFER_BYTES - record->length < RECORD_MESSAGE_MAX) {
-		record->dropped++;
-		return;
-	}
-	char *from = record->bytes + record->length, *at = from + sizeof(struct record_message);
+	char *from = log->line, *at = from + sizeof(struct record_message);
 	struct record_message message = {
 		.kind = RECORD_REQUEST,
 		.status = (uint16_t)line->status,
@@ -55,7 +45,7 @@ void record_request(struct record *record, const struct log_line *line)
 		.bytes_out = line->body_out_bytes,
 		.foreign_frees = line->foreign_frees,
 		.blocks_left = line->system_blocks,
-		.dropped = record->dropped,
+		.dropped = log->untold[LOG_RECORDS],
 	};
 	struct str cause = line->cause ? str_of(line->cause) : STR("");
 	at += message.method_bytes = put_text(at, line->method, RECORD_WORD_MAX);
@@ -66,86 +56,8 @@ void record_request(struct record *record, const struct log_line *line)
 		*at++ = 0;
 	message.bytes = (uint16_t)(at - from);
 	memcpy(from, &message, sizeof(message));
-	record->length += message.bytes;
-	record->dropped = 0;
-}
-
-/* -- into the pipe ------------------------------------------------------------- */
-
-static uint16_t bytes_at(const struct record *record, size_t at)
-{
-	uint16_t bytes;
-
-	memcpy(&bytes, record->bytes + at, sizeof(bytes));
-	return bytes;
-}
-
-/* Whole messages from there on, PIPE_BUF of them at most. */
-static size_t piece_at(const struct record *record, size_t from)
-{
-	size_t end = from;
-
-	while (end < record->length && end - from + bytes_at(record, end) <= PIPE_BUF)
-		end += bytes_at(record, end);
-	return end - from;
-}
-
-static void forget(struct record *record, size_t from)
-{
-	for (size_t at = from; at < record->length; at += bytes_at(record, at)) {
-		struct record_message message;
-		memcpy(&message, record->bytes + at, sizeof(message));
-		record->dropped += 1 + message.dropped;
-	}
-	record->length = (uint32_t)from;
-}
-
-/* 1: all is written; 0: the pipe is full. */
-static int put(struct record *record)
-{
-	size_t at = 0;
-	int all = 1;
-
-	while (at < record->length) {
-		size_t piece = piece_at(record, at);
-		ssize_t written = write(core.record_fd, record->bytes + at, piece);
-		if (written > 0) {
-			at += (size_t)written; /* which is the piece */
-		} else if (written < 0 && errno == EAGAIN) {
-			all = 0;
-			break;
-		} else if (written < 0 && errno != EINTR) {
-			record->gone = true;
-			forget(record, at);
-			break;
-		}
-	}
-	memmove(record->bytes, record->bytes + at, record->length - at);
-	record->length -= (uint32_t)at;
-	return all;
-}
-
-void record_flush(struct record *record, uint64_t now_ns)
-{
-	if (record->length == 0 ||
-	    (record->length < PIPE_BUF && now_ns - record->flushed_ns < RECORD_NS))
-		return;
-	record->flushed_ns = now_ns;
-	put(record);
-}
-
-void record_drain(struct record *record, int patience_ms)
-{
-	struct pollfd room = {.fd = core.record_fd, .events = POLLOUT};
-
-	while (record->length > 0 && !put(record))
-		if (poll(&room, 1, patience_ms) == 0)
-			return;
-}
-
-void record_salvage(struct record *record)
-{
-	put(record);
+	if (log_put(log, LOG_RECORDS, from, message.bytes))
+		log->untold[LOG_RECORDS] = 0;
 }
 
 /* -- the main thread ------------------------------------------------------------ */

@@ -26,9 +26,11 @@ struct process {
 	int report_fd;
 	bool served;
 	uint64_t start_ns;
+	void *memory; /* that it shares */
 };
 
 struct supervisor {
+	const struct supervise_memory *memory;
 	struct process serving;
 	struct process leaving; /* drains while another serves */
 	sigset_t signals;
@@ -73,7 +75,8 @@ static void child_set_up(struct supervisor *s, const int ends[2], pid_t parent,
 	prctl(PR_SET_PDEATHSIG, SUPERVISE_SIGNAL_END);
 	if (getppid() != parent)
 		_exit(EXIT_FAILED);
-	*child = (struct supervised){parent, ends[1], s->generation, child->watchdog_ns};
+	*child = (struct supervised){parent, ends[1], s->generation, child->watchdog_ns,
+				     child->memory};
 }
 
 /* 1 in the child, 0 in the supervisor, -1: can't be now. */
@@ -85,6 +88,9 @@ static int start(struct supervisor *s, struct supervised *child)
 	s->restart_ns = 0;
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -1;
+	child->memory = s->memory->piece[0];
+	if (s->leaving.pid && s->leaving.memory == child->memory)
+		child->memory = s->memory->piece[1];
 	pid_t pid = fork();
 	if (pid < 0) {
 		close(ends[0]);
@@ -96,7 +102,10 @@ static int start(struct supervisor *s, struct supervised *child)
 		return 1;
 	}
 	close(ends[1]);
-	s->serving = (struct process){.pid = pid, .report_fd = ends[0], .start_ns = now_ns()};
+	s->serving = (struct process){.pid = pid,
+				      .report_fd = ends[0],
+				      .start_ns = now_ns(),
+				      .memory = child->memory};
 	s->generation++;
 	return 0;
 }
@@ -139,6 +148,7 @@ static void serving_ended(struct supervisor *s, int status)
 	struct process process = s->serving;
 
 	close(process.report_fd);
+	s->memory->ended(process.memory);
 	s->serving.pid = 0;
 	if (s->ending || (s->generation == 1 && !process.served)) {
 		s->over = true;
@@ -162,6 +172,7 @@ static void reap(struct supervisor *s)
 		} else if (pid == s->leaving.pid) {
 			tell_end(s, &s->leaving, status);
 			close(s->leaving.report_fd);
+			s->memory->ended(s->leaving.memory);
 			s->leaving.pid = 0;
 		}
 	}
@@ -243,9 +254,10 @@ static int patience_ms(const struct supervisor *s)
 	return s->restart_ns > now ? (int)((s->restart_ns - now + MS_NS - 1) / MS_NS) : 0;
 }
 
-int supervise(bool overlap, struct supervised *child, int *exit_code, struct err *err)
+int supervise(bool overlap, const struct supervise_memory *memory, struct supervised *child,
+	      int *exit_code, struct err *err)
 {
-	struct supervisor s = {.overlap = overlap};
+	struct supervisor s = {.memory = memory, .overlap = overlap};
 
 	sigemptyset(&s.signals);
 	sigaddset(&s.signals, SIGTERM);

@@ -17,8 +17,8 @@
  *	  its own exit code; a server that did not start is not tried again.
  *	- The supervisor dies: the child drains.
  *
- * The supervisor has mapped nothing but its image; what it writes to is counted
- * in the allowance for text, data and libraries, SUPERVISE_BYTES of it.
+ * The supervisor has mapped nothing but its image, whose data is counted in the
+ * allowance for text, data and libraries, SUPERVISE_BYTES of it, and what it shares.
  */
 #ifndef PAIL_SERVER_SUPERVISE_H
 #define PAIL_SERVER_SUPERVISE_H
@@ -42,11 +42,20 @@ struct supervised {
 	int report_fd;        /* -1: nobody to tell */
 	uint32_t generation;  /* 0: the first that serves */
 	uint64_t watchdog_ns; /* how often supervised_lives() is wanted; 0: never */
+	void *memory;         /* its own of those that are shared */
+};
+
+/* Memory that a child shares with the supervisor, who looks at what is left in it
+ * when the child has ended, before another has it: the second is for overlap. */
+struct supervise_memory {
+	void *piece[2];
+	void (*ended)(void *piece);
 };
 
 /* 1 in each child, which goes on to serve. 0 in the supervisor once all is
  * over, with what to exit with. -1: it can't be. */
-int supervise(bool overlap, struct supervised *child, int *exit_code, struct err *err);
+int supervise(bool overlap, const struct supervise_memory *memory, struct supervised *child,
+	      int *exit_code, struct err *err);
 
 /* The child serves; it drains because of a failure; all its workers turn. What
  * the service manager is to know (activation.h) goes on to it: from the

@@ -76,10 +76,11 @@ void aio_suspend(struct pail_request *r, uint64_t until_ns)
 
 	r->io_ready = false;
 	metrics_add(&counts->io_waits, 1);
-	if (++worker->io_waiting > counts->io_waiting_peak)
+	metrics_set(&worker->io_waiting, worker->io_waiting + 1);
+	if (worker->io_waiting > counts->io_waiting_peak)
 		metrics_add(&counts->io_waiting_peak, 1);
 	enum request_wake wake = request_wait(r, REQUEST_WAIT_IO, until_ns);
-	worker->io_waiting--;
+	metrics_set(&worker->io_waiting, worker->io_waiting - 1);
 	if (wake == REQUEST_GONE && !r->pending) {
 		r->pending = "client-gone";
 		r->pending_status = 0;

@@ -47,6 +47,11 @@ static const char whole[] = "\xef\xbb\xbf# a plan\r\n"
 			    "stack = 128K\n"
 			    "[stack]\n"
 			    "big_count = 0\n"
+			    "[log]\n"
+			    "format = combined\n"
+			    "errors = /var/log/errors\n"
+			    "forwarded = yes\n"
+			    "ring = 1M\n"
 			    "[on_oom]\n"
 			    "libsqlite3 = null\n"
 			    "* = unwind"; /* no line end */
@@ -78,6 +83,10 @@ static void test_conf__reads_every_kind_of_line(void **state)
 	assert_true(plan.route[1].retry);
 	assert_int_equal(plan.route[1].stack_bytes, 128 << 10);
 	assert_int_equal(plan.big_stack_count, 0);
+	assert_int_equal(plan.logs.format, PLAN_LOG_COMBINED);
+	assert_string_equal(plan.logs.errors, "/var/log/errors");
+	assert_true(plan.logs.forwarded);
+	assert_int_equal(plan.logs.ring_bytes, 1 << 20);
 	assert_int_equal(plan.on_oom_count, 2);
 	assert_string_equal(plan.on_oom[0].library, "libsqlite3");
 	assert_false(plan.on_oom[0].unwind);
@@ -117,6 +126,10 @@ static void test_conf__errors_name_file_line_and_key(void **state)
 		{"[server]\nrcvbuf =\n", "pail.conf:2: [server] rcvbuf: '' is no size"},
 		{"[server]\npolicy = best\n",
 		 "pail.conf:2: [server] policy: 'best' is neither reuse nor bump"},
+		{"[log]\nformat = xml\n",
+		 "pail.conf:2: [log] format: 'xml' is neither json nor common nor combined"},
+		{"[log]\nring = 60K\n",
+		 "pail.conf:2: [log] ring: 60K is impossible; give 64K to "},
 		{"[server]\nthreads = 17\n",
 		 "pail.conf:2: [server] threads: 17 threads are more than the 16 buckets of 'main'"},
 		{"[bucket main]\ncount = 2\nsize = 100\n",

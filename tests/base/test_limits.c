@@ -98,7 +98,8 @@ static void test_limits__each_term_is_what_it_says(void **state)
 				 LIMITS_KERNEL_CONNECTION_BYTES));
 	assert_int_equal(term(&bound, "name look-ups")->bytes,
 			 plan.resolvers * LIMITS_RESOLVER_BYTES);
-	assert_int_equal(bound.term_count, 12);
+	assert_int_equal(term(&bound, "log")->bytes, plan.threads * plan.logs.ring_bytes);
+	assert_int_equal(bound.term_count, 13);
 	snprintf(plan.tls.listen, sizeof(plan.tls.listen), "127.0.0.1:8443");
 	plan.tls.connections = 10;
 	plan.tls.handshakes = 3;
@@ -112,9 +113,10 @@ static void test_limits__each_term_is_what_it_says(void **state)
 static void test_limits__every_number_moves_the_bound_up(void **state)
 {
 	(void)state;
-	uint64_t *sizes[] = {&plan.rcvbuf_bytes,    &plan.sndbuf_bytes,       &plan.head_bytes,
-			     &plan.image_bytes,     &plan.system_bytes,       &plan.stack_bytes,
-			     &plan.big_stack_bytes, &plan.class[0].size_bytes};
+	uint64_t *sizes[] = {
+		&plan.rcvbuf_bytes,    &plan.sndbuf_bytes,        &plan.head_bytes,
+		&plan.image_bytes,     &plan.system_bytes,        &plan.stack_bytes,
+		&plan.big_stack_bytes, &plan.class[0].size_bytes, &plan.logs.ring_bytes};
 	uint32_t *counts[] = {&plan.threads, &plan.connections, &plan.big_stack_count,
 			      &plan.class[0].count};
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
