@@ -374,13 +374,13 @@ class Formats(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             path = f"{folder}/errors"
             with Server("faults", TWO + f"[log]\nerrors = {path}\n") as server:
-                self.assertEqual(server.get("/eat").status, 500)
+                self.assertEqual(server.get("/assert").status, 500)
                 self.assertEqual(server.get("/ok").status, 200)
                 server.wait_lines(2)
                 until(lambda: os.path.getsize(path), "the error")
                 with open(path, encoding="ascii") as file:
                     errors = [json.loads(line) for line in file]
-                self.assertEqual([(line["cause"], line["path"]) for line in errors], [("oversize", "/eat")])
+                self.assertEqual([(line["cause"], line["path"]) for line in errors], [("assert", "/assert")])
                 os.rename(path, path + ".1")
                 server.process.send_signal(signal.SIGUSR1)
                 until(lambda: os.path.exists(path), "a new one")
