@@ -28,6 +28,8 @@
 #include <string.h>
 #include <time.h>
 
+/* For clang, fortified headers make it a macro, which poisoning would remark on. */
+#undef sprintf
 #pragma GCC poison gets strcpy stpcpy strcat sprintf vsprintf strncpy strncat
 #pragma GCC poison atoi atoll atof
 #pragma GCC poison strtok gmtime localtime ctime asctime rand srand

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#define PAIL_ERR_DEFINED_HERE
 #include "base/err.h"
 
 #include <errno.h>

@@ -38,6 +38,11 @@ int cli_locate(const char *piece, char *path, size_t path_size, struct err *err)
  * to read more. A wrong word still ends the program with EXIT_USAGE. */
 struct argp;
 int cli_argp_parse(const struct argp *argp, int argc, char **argv, unsigned flags, void *input);
+#ifdef __clang_analyzer__ /* it ends the program, which its header does not say */
+#	include <argp.h>
+void argp_error(const struct argp_state *state, const char *format, ...)
+	__attribute__((noreturn, format(printf, 2, 3)));
+#endif
 
 /* Comma-separated lists of an option: malloc'd array, count; -1 with a message
  * that names the option and the word that is wrong. */

@@ -69,7 +69,7 @@ static int parts_read(const struct options *o, struct sweep *sweep,
 					 shard.of);
 	}
 	free(seen);
-	if (status == 0)
+	if (status == 0 && *count > 0)
 		qsort(*candidates, *count, sizeof(**candidates), by_candidate);
 	return status;
 }

@@ -2,6 +2,7 @@
 #include "server/server.h"
 
 #include "base/conf.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/table.h"
 #include "base/units.h"
@@ -356,22 +357,12 @@ static int core_open(const struct options *options, struct err *err)
 
 static int port_write(const char *path, unsigned port, struct err *err)
 {
-	char temporary[4096];
+	char text[16];
 
 	if (!path)
 		return 0;
-	snprintf(temporary, sizeof(temporary), "%s.%d", path, (int)getpid());
-	FILE *file = fopen(temporary, "we");
-	if (!file)
-		return err_errno(err, "can't write the port to '%s'", path);
-	bool failed = fprintf(file, "%u\n", port) < 0;
-	failed |= fclose(file) != 0;
-	if (failed || rename(temporary, path) < 0) {
-		err_errno(err, "can't write the port to '%s'", path);
-		unlink(temporary);
-		return -1;
-	}
-	return 0;
+	int length = snprintf(text, sizeof(text), "%u\n", port);
+	return file_write_atomic(path, text, (size_t)length, 0644, err);
 }
 
 /* -- the main thread's part while the workers serve ---------------------------------------- */

@@ -76,10 +76,11 @@ static void sizes_choose(struct group *group, double target, uint64_t requests_a
 {
 	uint64_t *most = calloc(SIZE_BINS, sizeof(uint64_t)),
 		 *in = calloc(SIZE_BINS, sizeof(uint64_t));
-	uint64_t *fine = calloc(2 * SIZE_BINS, sizeof(uint64_t)), *coarse = fine + SIZE_BINS;
+	uint64_t *fine = calloc(2 * SIZE_BINS, sizeof(uint64_t));
 	group->ask.size_count = 0;
 	if (!most || !in || !fine)
 		goto out;
+	uint64_t *coarse = fine + SIZE_BINS;
 	for (size_t i = 0; i < group->trace.count; i++) {
 		uint64_t pages = pages_of(group->trace.need_bytes[i]);
 		size_t bin = size_bin(pages);

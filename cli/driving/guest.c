@@ -69,7 +69,7 @@ static _Noreturn void become(char *const *argv, const char *stderr_path, pid_t p
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	int null = open("/dev/null", O_RDWR);
-	int messages = open(stderr_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	int messages = open(stderr_path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
 	if (null == -1 || messages == -1 || dup2(null, 0) == -1 || dup2(messages, 1) == -1 ||
 	    dup2(messages, 2) == -1 || getppid() != parent)
 		_exit(126);

@@ -385,9 +385,10 @@ static void warn_routes(const struct plan_text *t, struct sentences *s)
 	const struct planner_result *r = t->result;
 	const struct sim_trace *trace = t->ask->trace;
 	size_t routes = trace->route_count ? trace->route_count : 1;
-	uint64_t *seen = calloc(2 * routes, sizeof(*seen)), *big = seen + routes;
+	uint64_t *seen = calloc(2 * routes, sizeof(*seen));
 	if (!seen)
 		return;
+	uint64_t *big = seen + routes;
 	for (size_t i = 0; i < trace->count; i++) {
 		uint32_t route = trace->route ? trace->route[i] : 0;
 		seen[route]++;

@@ -743,9 +743,10 @@ void wire_dup(struct attribute *a, struct thread *t, const struct ring_event *e)
 	if ((int64_t)e->value == e->a)
 		return;
 	wire_close(a, t, (int64_t)e->value, e->time_ns);
-	struct fd_entry *to = fds_entry(&t->process->fds, (int64_t)e->value);
+	/* Each look can grow the table, and so move what the one before it gave. */
+	fds_entry(&t->process->fds, (int64_t)e->value);
 	struct fd_entry *from = fds_entry(&t->process->fds, e->a);
-	to = fds_entry(&t->process->fds, (int64_t)e->value); /* the table may have moved */
+	struct fd_entry *to = fds_entry(&t->process->fds, (int64_t)e->value);
 	if (!to || !from)
 		return;
 	*to = *from;

@@ -186,7 +186,7 @@ int pack_ops(const struct replay_op *ops, size_t count, struct buf *out)
 	uint32_t before = 0;
 	for (size_t i = 0; i < count; i++) {
 		int32_t step = (int32_t)(ops[i].slot - before);
-		at = pack_varint(at, (uint32_t)step << 1 ^ (uint32_t)(step >> 31));
+		at = pack_varint(at, (uint32_t)step << 1 ^ -(uint32_t)(step < 0));
 		before = ops[i].slot;
 	}
 	uint32_t slots_length = (uint32_t)(at - slots);

@@ -387,7 +387,7 @@ int store_events_of(struct trace *t, int64_t request_id, int64_t *first, int64_t
 int trace_replay(struct trace *t, int64_t request_id, struct replay_op **ops, size_t *count,
 		 struct err *err)
 {
-	int64_t first, length;
+	int64_t first = 0, length = 0;
 	*ops = NULL;
 	*count = 0;
 	int held = store_events_of(t, request_id, &first, &length, err);

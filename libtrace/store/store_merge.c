@@ -80,8 +80,16 @@ static int prepare_copy(struct merge *m, struct trace *in, const char *table,
 	int columns = sqlite3_column_count(*from);
 	buf_clear(&sql);
 	buf_printf(&sql, "INSERT INTO %s(", table);
-	for (int c = 0; c < columns; c++)
-		buf_printf(&sql, "%s\"%s\"", c > 0 ? "," : "", sqlite3_column_name(*from, c));
+	for (int c = 0; c < columns; c++) {
+		/* Names come out of the file, and become SQL. */
+		const char *name = sqlite3_column_name(*from, c);
+		if (!name || name[strspn(name, "abcdefghijklmnopqrstuvwxyz_")] != '\0') {
+			buf_release(&sql);
+			return err_set(err, "trace \"%s\" is damaged: table \"%s\" is another",
+				       in->path, table);
+		}
+		buf_printf(&sql, "%s\"%s\"", c > 0 ? "," : "", name);
+	}
 	buf_append_str(&sql, ") VALUES(");
 	for (int c = 0; c < columns; c++)
 		buf_append_str(&sql, c > 0 ? ",?" : "?");

@@ -139,25 +139,28 @@ static bool part_put(const struct needs *n, sqlite3_stmt *s, size_t part, const 
 
 static bool parts_put(const struct needs *n, const uint64_t *need)
 {
-	sqlite3_stmt *s = NULL;
-	char *old = sqlite3_mprintf("DELETE FROM aligned_need WHERE policy = %Q AND align = %d",
-				    n->policy, (int)n->align);
-	bool good = old &&
-		    sqlite3_exec(n->trace->db,
-				 "CREATE TABLE IF NOT EXISTS aligned_need("
-				 " policy TEXT NOT NULL, align INTEGER NOT NULL,"
-				 " part INTEGER NOT NULL, layout INTEGER NOT NULL,"
-				 " columns TEXT NOT NULL, needs BLOB NOT NULL,"
-				 " PRIMARY KEY (policy, align, part)) STRICT",
-				 NULL, NULL, NULL) == SQLITE_OK &&
-		    sqlite3_exec(n->trace->db, old, NULL, NULL, NULL) == SQLITE_OK &&
-		    sqlite3_prepare_v2(n->trace->db,
-				       "INSERT INTO aligned_need VALUES (?, ?, ?, ?, ?, ?)", -1,
-				       &s, NULL) == SQLITE_OK;
+	sqlite3_stmt *old = NULL, *s = NULL;
+	bool good =
+		sqlite3_exec(n->trace->db,
+			     "CREATE TABLE IF NOT EXISTS aligned_need("
+			     " policy TEXT NOT NULL, align INTEGER NOT NULL,"
+			     " part INTEGER NOT NULL, layout INTEGER NOT NULL,"
+			     " columns TEXT NOT NULL, needs BLOB NOT NULL,"
+			     " PRIMARY KEY (policy, align, part)) STRICT",
+			     NULL, NULL, NULL) == SQLITE_OK &&
+		sqlite3_prepare_v2(n->trace->db,
+				   "DELETE FROM aligned_need WHERE policy = ? AND align = ?",
+				   -1, &old, NULL) == SQLITE_OK &&
+		sqlite3_bind_text(old, 1, n->policy, -1, SQLITE_STATIC) == SQLITE_OK &&
+		sqlite3_bind_int64(old, 2, (int64_t)n->align) == SQLITE_OK &&
+		sqlite3_step(old) == SQLITE_DONE &&
+		sqlite3_prepare_v2(n->trace->db,
+				   "INSERT INTO aligned_need VALUES (?, ?, ?, ?, ?, ?)", -1, &s,
+				   NULL) == SQLITE_OK;
 	for (size_t part = 0; good && part * PART_REQUESTS < n->columns->count; part++)
 		good = part_put(n, s, part, need);
 	sqlite3_finalize(s);
-	sqlite3_free(old);
+	sqlite3_finalize(old);
 	return good;
 }
 

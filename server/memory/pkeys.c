@@ -32,7 +32,7 @@ static int bucket_protect(uint32_t index, int key)
 int pkeys_open(struct err *err)
 {
 #if defined(__x86_64__)
-	int key[PKEYS_MAX];
+	int key[PKEYS_MAX] = {0};
 	uint32_t none = 0;
 
 	/* This thread has the rights to what it takes, and workers inherit them. */
