@@ -67,6 +67,7 @@ static uint64_t *stream_cell(const struct grid_stream *s, size_t *left)
 	if (s->batches == 1)
 		return s->cell;
 	unsigned __int128 total = s->ask.stream_requests;
+	assert(total > 0); /* without a number of requests there is one batch */
 	size_t batch = (size_t)(s->requests * (unsigned __int128)s->batches / total);
 	uint64_t next = (uint64_t)(((batch + 1) * total + s->batches - 1) / s->batches);
 	if (next - s->requests < *left)

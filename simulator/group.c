@@ -240,7 +240,7 @@ static double peakedness(const struct sim_trace *trace)
 		change[next]++;
 		change[until < INSTANTS ? (uint64_t)until : INSTANTS]--;
 	}
-	double sum = 0, squares = 0, skip = INSTANTS / 16;
+	double sum = 0, squares = 0, skip = INSTANTS / 16.0;
 	int64_t busy = 0;
 	for (int k = 0; k < INSTANTS; k++) {
 		busy += change[k];

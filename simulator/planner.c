@@ -466,7 +466,7 @@ static int choice_publish(struct planner *p, const struct choice *c, struct err 
 	r->class_of_route = calloc(p->route_count, sizeof(uint32_t));
 	if (!r->class_of_route)
 		return err_set(err, "out of memory");
-	uint32_t order[PLANNER_CLASSES_MAX], place[PLANNER_CLASSES_MAX];
+	uint32_t order[PLANNER_CLASSES_MAX], place[PLANNER_CLASSES_MAX] = {0};
 	order_by_size(p, c, order);
 	double n = (double)p->ask->trace->count, squares_low = 0;
 	r->rate = (struct rate){.confidence = p->ask->confidence, .by_batches = true};

@@ -118,6 +118,7 @@ static int listen_name(int fd, char name[LISTEN_NAME_MAX], unsigned *port, struc
 			NI_NUMERICHOST) != 0)
 		return err_set(err, "can't read the address of the listening socket");
 	bool six = address.ss_family == AF_INET6;
+	/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): getsockname() has filled it */
 	*port = ntohs(six ? ((struct sockaddr_in6 *)&address)->sin6_port
 			  : ((struct sockaddr_in *)&address)->sin_port);
 	snprintf(name, LISTEN_NAME_MAX, six ? "[%s]:%u" : "%s:%u", host, *port);

@@ -66,11 +66,13 @@ static int snapshot_fit(struct bucket *bucket, struct err *err)
 	if (bucket->snapshot_arena && bucket->snapshot && bytes <= bucket->snapshot_room)
 		return 0;
 	unsigned char *room = malloc(bytes);
-	if (!room || !bucket->snapshot_arena)
+	if (!room || !bucket->snapshot_arena) {
+		free(room);
 		return err_set(err,
 			       "the system region is too small for what pail_bucket_start() of "
 			       "'%s' leaves in each bucket, %zu bytes (raise [server] system)",
 			       core.handler.name, bytes);
+	}
 	free(bucket->snapshot);
 	bucket->snapshot = room;
 	bucket->snapshot_room = bytes;

