@@ -3,7 +3,8 @@
  * One formula of queueing or of statistics, by its name and its inputs as they
  * were typed: what `pail calc` works out. The table of formulas says which
  * inputs each takes and where it has an answer; whatever is typed gives an
- * answer or a reason why there is none, in bounded time.
+ * answer or a reason why there is none. Recursions take a step for each server:
+ * 10^9 of them about ten seconds.
  *
  * Nothing is kept between calls. Any thread.
  */
