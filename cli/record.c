@@ -474,6 +474,9 @@ static void write_warnings(struct buf *out, const struct collect_summary *s)
 			"dropped: %" PRIu64 " events; %" PRId64
 			" requests are marked incomplete (a larger --ring, or --on-full wait)\n",
 			s->ring.dropped, t->incomplete);
+	if (s->cut)
+		buf_printf(out, "a program truncated the shared memory that it is recorded in:"
+				" what came after is missing\n");
 	if (s->lost_marks > 0)
 		buf_printf(out, "%" PRIu64 " calls of --begin and --end could not be noted\n",
 			   s->lost_marks);

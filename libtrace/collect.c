@@ -30,7 +30,7 @@ struct collect {
 	struct rows_replay replay;
 	char *library_path;
 	enum rows_detail detail;
-	bool begun;
+	bool begun, cut;
 	int64_t start_ns, committed_ns; /* monotonic */
 	int64_t span_ns;                /* 0: not over */
 	/* storing */
@@ -291,9 +291,19 @@ int collect_begin(struct collect *c, struct err *err)
 
 /* -- working ------------------------------------------------------------- */
 
+/* Who was served then may have lost events, and nobody knows how many. */
+static void see_cut(struct collect *c)
+{
+	if (c->cut || !ring_cut(c->ring))
+		return;
+	c->cut = true;
+	attribute_gap(c->attribute);
+}
+
 void collect_step(struct collect *c, int timeout_ms)
 {
 	ring_poll(c->ring, timeout_ms, take_ring_event, c);
+	see_cut(c);
 	if (c->probes)
 		probes_poll_ended(c->probes);
 	int64_t now = clock_now(CLOCK_MONOTONIC);
@@ -328,6 +338,7 @@ static int put_last_meta(struct collect *c, struct err *err)
 int collect_finish(struct collect *c, struct err *err)
 {
 	ring_finish(c->ring, take_ring_event, c);
+	see_cut(c);
 	c->span_ns = clock_now(CLOCK_MONOTONIC) - c->start_ns;
 	attribute_finish(c->attribute, c->span_ns);
 	commit(c);
@@ -336,7 +347,8 @@ int collect_finish(struct collect *c, struct err *err)
 	if (c->storing && (!c->sites || sites_put_named(c->sites, c->trace, err) == 0) &&
 	    put_last_meta(c, err) == 0 &&
 	    trace_put_meta(c->trace, "lost_requests", lost, err) == 0 &&
-	    trace_put_meta(c->trace, "complete", c->lost == 0 ? "1" : "0", err) == 0 &&
+	    trace_put_meta(c->trace, "complete", c->lost == 0 && !c->cut ? "1" : "0", err) ==
+		    0 &&
 	    trace_commit(c->trace, err) == 0)
 		return 0;
 	if (c->storing)
@@ -358,6 +370,7 @@ void collect_summary(const struct collect *c, struct collect_summary *s)
 	if (c->pools && pools_failed(c->pools))
 		s->totals.out_of_memory = true;
 	s->lost_requests = c->lost;
+	s->cut = c->cut;
 	s->lost_marks = c->probes ? probes_lost(c->probes) : 0;
 	s->sites = c->sites ? sites_count(c->sites) : 0;
 	s->span_ns = c->span_ns > 0 ? c->span_ns : clock_now(CLOCK_MONOTONIC) - c->start_ns;

@@ -42,6 +42,7 @@ struct collect_summary {
 	uint64_t lost_marks; /* calls of begin and end that could not be noted */
 	int64_t sites;       /* places that allocate; 0 without ROWS_STACKS */
 	int64_t span_ns;     /* since collect_open() */
+	bool cut;            /* a program has truncated the shared memory */
 	char lost_because[512];
 };
 

@@ -2,6 +2,7 @@
 #include "libtrace/ring/ring.h"
 
 #include "libtrace/ring/ring_file.h"
+#include "libtrace/ring/ring_guard.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -677,6 +678,11 @@ void ring_stats(const struct ring *ring, struct ring_stats *stats)
 	stats->stack_room = ring->region->stack_entries;
 	stats->stacks_lost = atomic_load(&ring->region->stacks_lost);
 	stats->stacks_blind = atomic_load(&ring->region->stacks_blind);
+}
+
+bool ring_cut(const struct ring *ring)
+{
+	return ring_guard_cut(ring->file.guard);
 }
 
 uint64_t ring_dropped(const struct ring *ring, uint32_t process)

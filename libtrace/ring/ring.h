@@ -129,6 +129,8 @@ struct ring_stats {
 	uint64_t corrupt_chunks; /* given up because their bytes made no sense (a wild write) */
 };
 void ring_stats(const struct ring *ring, struct ring_stats *stats);
+/* Whether a program has truncated the file: what it held there is lost. */
+bool ring_cut(const struct ring *ring);
 /* Events lost in one process (also told in place by EVENT_DROPPED). */
 uint64_t ring_dropped(const struct ring *ring, uint32_t process);
 

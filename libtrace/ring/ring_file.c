@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "libtrace/ring/ring_file.h"
 
+#include "libtrace/ring/ring_guard.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -139,6 +141,8 @@ void ring_file_remove(struct ring_file *file)
 {
 	int saved = errno;
 
+	ring_guard_remove(file->guard);
+	file->guard = -1;
 	if (file->fd >= 0)
 		close(file->fd);
 	file->fd = -1;
@@ -172,6 +176,8 @@ static int map_file(struct ring_file *file, const char *parent, bool shared)
 		else
 			file->region = at;
 	}
+	if (!error && (file->guard = ring_guard_add(file->region, file->bytes)) < 0)
+		error = errno;
 	file->fd = fd;
 	if (error)
 		ring_file_remove(file);
@@ -203,7 +209,7 @@ int ring_file_create(struct ring_file *file, const struct ring_options *options,
 	uint64_t offset = sizeof(struct region) + count * sizeof(struct chunk);
 	offset = (offset + REGION_CHUNK_BYTES - 1) / REGION_CHUNK_BYTES * REGION_CHUNK_BYTES;
 	memset(file, 0, sizeof(*file));
-	file->fd = -1;
+	file->fd = file->guard = -1;
 	uint64_t stacks_offset = offset + count * REGION_CHUNK_BYTES;
 	uint32_t entries = options->stacks ? stack_entries(options) : 0;
 	file->bytes = stacks_offset + entries * sizeof(struct stack_entry);

@@ -20,7 +20,8 @@
 struct ring_file {
 	struct region *region;
 	size_t bytes;
-	int fd; /* holds the lock; -1 = none */
+	int fd;    /* holds the lock; -1 = none */
+	int guard; /* ring_guard.h; -1 = none */
 	char folder[160];
 	char path[REGION_PATH_MAX];
 };

@@ -398,6 +398,12 @@ class Record(unittest.TestCase):
         return self.query("SELECT target, route FROM request ORDER BY start_ns"), dict(self.query(
             "SELECT key, value FROM meta WHERE key LIKE 'redact%'"))
 
+    def test_a_program_that_truncates_the_shared_memory_ends_itself_and_not_the_recorder(self):
+        done = self.record(sys.executable, "-c", "import os; os.truncate(os.environ['PAIL_RING'], 0); x = [bytearray(1 << 20) for i in range(99)]")
+        self.assertEqual(done.returncode, 128 + signal.SIGBUS, done.stderr)
+        self.assertIn("truncated the shared memory", done.stderr)
+        self.assertEqual(self.query("SELECT value FROM meta WHERE key = 'complete'"), [("0",)])
+
     def test_values_of_queries_are_not_stored(self):
         rows, meta = self.redacted()
         self.assertEqual(rows, [("/shop?token=*&page=*", "GET /shop"), ("/shop?*", "GET /shop"),

@@ -123,6 +123,46 @@ static void test_ring__threads_are_merged_by_their_stamps(void **state)
 	close_ring(&f);
 }
 
+/* By whoever knows its name, at any moment: nothing of it is there any more. */
+static void test_ring__a_file_that_is_truncated_is_lost_and_the_reader_is_not(void **state)
+{
+	struct fixture f = open_ring();
+	struct seen seen = {0};
+	struct ring_stats stats;
+
+	(void)state;
+	write_chunk(&f, 0, 1, 0, CHUNK_OPEN, ticks(f.region) - 10, (uint64_t[]){3, 4}, 2);
+	assert_int_equal(ring_poll(f.ring, 0, see, &seen), 2);
+	assert_false(ring_cut(f.ring));
+	write_chunk(&f, 1, 2, 0, CHUNK_FULL, ticks(f.region) - 10, (uint64_t[]){5}, 1);
+	assert_int_equal(truncate(ring_path(f.ring), 0), 0);
+	assert_int_equal(ring_poll(f.ring, 1, see, &seen), 0);
+	assert_true(ring_cut(f.ring));
+	ring_finish(f.ring, see, &seen);
+	ring_stats(f.ring, &stats);
+	assert_int_equal(stats.events, 2);
+	close_ring(&f);
+}
+
+/* Descriptors are there, and say that there is something in a chunk that is not. */
+static void test_ring__a_file_that_lost_its_end_keeps_its_beginning(void **state)
+{
+	struct fixture f = open_ring();
+	struct seen seen = {0};
+	uint32_t last = f.region->chunk_count - 1;
+	off_t first = (off_t)((size_t)f.region->chunks_offset + REGION_CHUNK_BYTES);
+
+	(void)state;
+	write_chunk(&f, last, 1, 0, CHUNK_FULL, ticks(f.region) - 10, (uint64_t[]){3, 4}, 2);
+	write_chunk(&f, 0, 2, 0, CHUNK_FULL, ticks(f.region) - 10, (uint64_t[]){5}, 1);
+	assert_int_equal(truncate(ring_path(f.ring), first), 0);
+	ring_poll(f.ring, 0, see, &seen);
+	ring_finish(f.ring, see, &seen);
+	expect(&seen, (uint64_t[]){5}, 1);
+	assert_true(ring_cut(f.ring));
+	close_ring(&f);
+}
+
 static void test_ring__later_events_wait_for_the_next_poll(void **state)
 {
 	struct fixture f = open_ring();
@@ -331,6 +371,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ring__threads_are_merged_by_their_stamps),
+		cmocka_unit_test(
+			test_ring__a_file_that_is_truncated_is_lost_and_the_reader_is_not),
+		cmocka_unit_test(test_ring__a_file_that_lost_its_end_keeps_its_beginning),
 		cmocka_unit_test(test_ring__later_events_wait_for_the_next_poll),
 		cmocka_unit_test(test_ring__a_chain_is_read_in_order_and_not_before_its_head),
 		cmocka_unit_test(test_ring__chunks_of_the_dead_are_read_and_taken_back),
