@@ -34,9 +34,11 @@ static size_t method_bytes(struct str bytes)
 {
 	for (size_t i = 0; i < bytes.length && i <= METHOD_BYTES_MAX; i++) {
 		char c = bytes.bytes[i];
+		if (c >= 'A' && c <= 'Z')
+			continue;
 		if (c == ' ')
 			return i >= 3 ? i + 1 : 0;
-		if (!is_token(c) || (c >= 'a' && c <= 'z') || (i == 0 && (c < 'A' || c > 'Z')))
+		if (i == 0 || !is_token(c) || (c >= 'a' && c <= 'z'))
 			return 0;
 	}
 	return bytes.length <= METHOD_BYTES_MAX ? SIZE_MAX : 0;
@@ -69,12 +71,16 @@ static bool begins_like(const struct http_scan *scan, struct str bytes)
 	return take > 0 && memcmp(bytes.bytes, version, take) == 0;
 }
 
-static struct str held_line(const struct http_scan *scan)
+static struct str without_return(struct str line)
 {
-	struct str line = {scan->line, scan->line_bytes};
 	if (line.length > 0 && line.bytes[line.length - 1] == '\r')
 		line.length--;
 	return line;
+}
+
+static struct str held_line(const struct http_scan *scan)
+{
+	return without_return((struct str){scan->line, scan->line_bytes});
 }
 
 /* "GET /x HTTP/1.1", or, cut at HTTP_LINE_MAX, "GET /xxxx". */
@@ -107,27 +113,52 @@ static bool parse_status_line(struct str line, struct http_event *event)
 
 /* -- fields -------------------------------------------------------------- */
 
+static void take_length(struct http_scan *scan, struct str value)
+{
+	uint64_t length = 0;
+	value = str_trim(value);
+	for (size_t i = 0; i < value.length; i++) {
+		unsigned digit = (unsigned char)value.bytes[i] - '0';
+		if (digit > 9 || length > (UINT64_MAX - 9) / 10) {
+			scan->unknown_length = true;
+			return;
+		}
+		length = length * 10 + digit;
+	}
+	scan->body_left = length;
+	scan->length_known = true;
+}
+
+/* Whether it is "Content-Length", letters of either case; 14 bytes. */
+static bool is_content_length(const char *name)
+{
+	static const char text[] = "content-length";
+	static const char letters[] = "\x20\x20\x20\x20\x20\x20\x20\0\x20\x20\x20\x20\x20\x20";
+	uint64_t first, last, wanted, mask;
+	enum { LAST = sizeof(text) - 1 - sizeof(last) };
+	memcpy(&first, name, sizeof(first));
+	memcpy(&last, name + LAST, sizeof(last));
+	memcpy(&wanted, text, sizeof(wanted));
+	memcpy(&mask, letters, sizeof(mask));
+	uint64_t wrong = (first | mask) ^ wanted;
+	memcpy(&wanted, text + LAST, sizeof(wanted));
+	memcpy(&mask, letters + LAST, sizeof(mask));
+	return (wrong | ((last | mask) ^ wanted)) == 0;
+}
+
+/* A field's line. What it says of the length shows by where its colon is. */
 static void take_field(struct http_scan *scan, struct str line)
 {
-	struct str name, value;
-	if (!str_cut(line, ':', &name, &value))
-		return;
-	value = str_trim(value);
-	if (str_equal_nocase(name, STR("Transfer-Encoding"))) {
+	enum {
+		LENGTH = sizeof("Content-Length") - 1,
+		CODING = sizeof("Transfer-Encoding") - 1
+	};
+	if (line.length > LENGTH && line.bytes[LENGTH] == ':' && is_content_length(line.bytes))
+		take_length(scan,
+			    (struct str){line.bytes + LENGTH + 1, line.length - LENGTH - 1});
+	else if (line.length > CODING && line.bytes[CODING] == ':' &&
+		 str_equal_nocase((struct str){line.bytes, CODING}, STR("Transfer-Encoding")))
 		scan->unknown_length = true;
-	} else if (str_equal_nocase(name, STR("Content-Length"))) {
-		uint64_t length = 0;
-		for (size_t i = 0; i < value.length; i++) {
-			unsigned digit = (unsigned char)value.bytes[i] - '0';
-			if (digit > 9 || length > (UINT64_MAX - 9) / 10) {
-				scan->unknown_length = true;
-				return;
-			}
-			length = length * 10 + digit;
-		}
-		scan->body_left = length;
-		scan->length_known = true;
-	}
 }
 
 /* The empty line: what follows is body, or the next message. */
@@ -166,23 +197,33 @@ static bool hold_line(struct http_scan *scan, struct str bytes, size_t *take)
 	return end != NULL;
 }
 
-/* The bytes of a field at the start of `bytes` that says nothing of a length, if
- * it is there as a whole; most are such. */
-static size_t other_field(struct str bytes)
+/* Takes the lines of fields that are there as a whole, up to the empty one; gives
+ * the bytes that they have. */
+static size_t take_fields(struct http_scan *scan, struct str bytes, struct http_event *event)
 {
-	char first = (char)(bytes.bytes[0] | 0x20);
-	if (first == 'c' || first == 't' || bytes.bytes[0] == '\r' || bytes.bytes[0] == '\n')
-		return 0;
-	const char *end = memchr(bytes.bytes, '\n', bytes.length);
-	return end ? (size_t)(end - bytes.bytes) + 1 : 0;
+	const char *at = bytes.bytes, *stop = at + bytes.length;
+	while (at < stop && scan->state == HTTP_FIELDS) {
+		const char *end = memchr(at, '\n', (size_t)(stop - at));
+		if (!end)
+			break;
+		size_t length = (size_t)(end - at);
+		if (length == 0 || (length == 1 && *at == '\r'))
+			end_fields(scan, event);
+		else if ((*at | 0x20) == 'c' || (*at | 0x20) == 't')
+			take_field(scan, without_return((struct str){
+						 at, length < HTTP_LINE_MAX ? length
+									    : HTTP_LINE_MAX}));
+		at = end + 1;
+	}
+	return (size_t)(at - bytes.bytes);
 }
 
-static void end_first_line(struct http_scan *scan, bool whole, struct http_event *event)
+static void end_first_line(struct http_scan *scan, struct str line, bool whole,
+			   struct http_event *event)
 {
-	struct str line = held_line(scan);
 	bool good = scan->response ? parse_status_line(line, event)
 				   : parse_request_line(line, whole, event);
-	scan->line_bytes = 0; /* the bytes stay until the next feed */
+	scan->line_bytes = 0; /* bytes that are held stay until the next feed */
 	if (!good) {
 		scan->state = HTTP_LOST;
 		event->kind = HTTP_OTHER;
@@ -195,6 +236,23 @@ static void end_first_line(struct http_scan *scan, bool whole, struct http_event
 	scan->bodiless = scan->response &&
 			 (scan->no_body || status < 200 || status == 204 || status == 304);
 	event->kind = HTTP_HEAD;
+}
+
+/* The first line, where it is or as it was held; gives the bytes taken. */
+static size_t take_first_line(struct http_scan *scan, struct str bytes,
+			      struct http_event *event)
+{
+	const char *end =
+		scan->line_bytes == 0 ? memchr(bytes.bytes, '\n', bytes.length) : NULL;
+	size_t take = end ? (size_t)(end - bytes.bytes) : 0;
+	if (end && take < HTTP_LINE_MAX) {
+		end_first_line(scan, without_return((struct str){bytes.bytes, take}), true,
+			       event);
+		return take + 1;
+	}
+	if (hold_line(scan, bytes, &take) || scan->line_bytes == HTTP_LINE_MAX)
+		end_first_line(scan, held_line(scan), scan->line_bytes < HTTP_LINE_MAX, event);
+	return take;
 }
 
 size_t http_scan_feed(struct http_scan *scan, struct str bytes, bool piece_start,
@@ -224,12 +282,10 @@ size_t http_scan_feed(struct http_scan *scan, struct str bytes, bool piece_start
 				event->kind = HTTP_OTHER;
 			}
 			break;
-		case HTTP_LINE:
-			if (hold_line(scan, rest, &take) || scan->line_bytes == HTTP_LINE_MAX)
-				end_first_line(scan, scan->line_bytes < HTTP_LINE_MAX, event);
-			break;
+		case HTTP_LINE: take = take_first_line(scan, rest, event); break;
 		case HTTP_FIELDS:
-			if (scan->line_bytes == 0 && (take = other_field(rest)) > 0)
+			if (scan->line_bytes == 0 &&
+			    (take = take_fields(scan, rest, event)) > 0)
 				break;
 			take = rest.length;
 			if (!hold_line(scan, rest, &take))

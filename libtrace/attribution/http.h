@@ -31,7 +31,7 @@ enum http_event_kind {
 
 struct http_event {
 	enum http_event_kind kind;
-	struct str method, target; /* HEAD of a request: views into the scan */
+	struct str method, target; /* HEAD of a request: views into scan or bytes */
 	int status;                /* HEAD of a response */
 };
 

@@ -169,16 +169,23 @@ static struct block *map_find(const struct block_map *map, uint64_t address)
 	}
 }
 
+/* Where an address is, or would be put; in a map that has room. */
+static inline struct block *map_place(const struct block_map *map, uint64_t address)
+{
+	uint32_t mask = map->room - 1, i = hash_address(address) & mask;
+	while (map->block[i].address != address && map->block[i].address != 0)
+		i = (i + 1) & mask;
+	return &map->block[i];
+}
+
 static void map_insert(struct block_map *map, const struct block *block)
 {
-	uint32_t mask = map->room - 1, i = hash_address(block->address) & mask;
-	while (map->block[i].address != 0)
-		i = (i + 1) & mask;
-	map->block[i] = *block;
+	*map_place(map, block->address) = *block;
 	map->count++;
 }
 
-static bool map_put(struct ledger *ledger, struct block_map *map, const struct block *block)
+/* Makes room for one more; false, and the ledger has failed. */
+static inline bool map_reserve(struct ledger *ledger, struct block_map *map)
 {
 	if (map->count >= map->room / 4 * 3) {
 		struct block_map grown = {.room = map->room > 0 ? map->room * 2 : 1024};
@@ -193,8 +200,13 @@ static bool map_put(struct ledger *ledger, struct block_map *map, const struct b
 		free(map->block);
 		*map = grown;
 	}
-	map_insert(map, block);
 	return true;
+}
+
+static void map_put(struct ledger *ledger, struct block_map *map, const struct block *block)
+{
+	if (map_reserve(ledger, map))
+		map_insert(map, block);
 }
 
 static void map_remove(struct block_map *map, struct block *at)
@@ -233,7 +245,8 @@ const struct block *ledger_find(const struct live *live, uint64_t address)
 
 /* -- what an event means for its owner ----------------------------------- */
 
-static bool add_op(struct ledger *ledger, struct request *r, struct replay_op op, uint32_t site)
+/* Room for one operation more. */
+__attribute__((noinline)) static bool more_ops(struct ledger *ledger, struct request *r)
 {
 	if (r->op_count == LEDGER_OPS_MAX) {
 		r->incomplete = true;
@@ -257,6 +270,15 @@ static bool add_op(struct ledger *ledger, struct request *r, struct replay_op op
 		}
 		r->op_room = room;
 	}
+	return true;
+}
+
+static inline bool add_op(struct ledger *ledger, struct request *r, struct replay_op op,
+			  uint32_t site)
+{
+	if ((r->op_count == r->op_room || r->op_count == LEDGER_OPS_MAX) &&
+	    !more_ops(ledger, r))
+		return false;
 	if (r->op_site)
 		r->op_site[r->op_count] = site;
 	r->ops[r->op_count++] = op;
@@ -334,7 +356,7 @@ static uint32_t segment_push(struct ledger *ledger, struct segment *s,
 }
 
 /* Gives a block that comes alive to its owner; sets owner and slot in it. */
-static void own(struct ledger *ledger, struct block *block, struct ref owner,
+static void own(struct ledger *ledger, struct block *block, uint64_t address, struct ref owner,
 		uint8_t align_log2)
 {
 	struct request *r;
@@ -353,7 +375,7 @@ static void own(struct ledger *ledger, struct block *block, struct ref owner,
 				     (struct segment_entry){.kind = REPLAY_ALLOC,
 							    .align_log2 = align_log2,
 							    .site = block->site,
-							    .address = block->address,
+							    .address = address,
 							    .size_bytes = block->size_bytes});
 	} else {
 		block->owner = (struct ref){OWNER_NONE, 0, 0};
@@ -396,15 +418,36 @@ static void freed_late(struct ledger *ledger, const struct block *block, struct 
 				 time_ns);
 }
 
-/* The worker freed something that is not its own. */
-static void count_foreign(struct ledger *ledger, struct ref worker)
+static struct ref freed_of(const struct segment_entry *e)
+{
+	return (struct ref){e->align_log2, e->about, e->slot};
+}
+
+/* Counts one more in the last entry if that is the same: they come in rows. */
+static bool same_again(struct segment *s, struct ref owner)
+{
+	struct segment_entry *last = s->count > 0 ? &s->entry[s->count - 1] : NULL;
+	if (!last || last->kind != ENTRY_FOREIGN_FREE || !ref_equal(freed_of(last), owner))
+		return false;
+	last->size_bytes++;
+	return true;
+}
+
+/* The worker freed something that is not its own: in a segment, unless it turns out
+ * that the segment is the owner's. */
+static void count_foreign(struct ledger *ledger, struct ref worker, struct ref owner)
 {
 	struct request *r = ledger_request(ledger, worker);
 	struct segment *s = r ? NULL : find_segment(ledger, worker);
 	if (r)
 		r->foreign_frees++;
-	else if (s)
-		segment_push(ledger, s, (struct segment_entry){.kind = ENTRY_FOREIGN_FREE});
+	else if (s && !same_again(s, owner))
+		segment_push(ledger, s,
+			     (struct segment_entry){.kind = ENTRY_FOREIGN_FREE,
+						    .align_log2 = owner.kind,
+						    .about = owner.index,
+						    .slot = owner.generation,
+						    .size_bytes = 1});
 }
 
 /* -- events -------------------------------------------------------------- */
@@ -431,30 +474,33 @@ static void expect_late(struct live *live, uint64_t address, int64_t time_ns)
 void ledger_alloc(struct ledger *ledger, struct live *live, struct ref owner, uint32_t thread,
 		  uint64_t address, uint64_t size_bytes, uint8_t align_log2, int64_t time_ns)
 {
-	struct block block = {.address = address,
-			      .size_bytes = size_bytes,
-			      .thread = thread,
-			      .site = ledger->site};
-	struct block *before = map_find(&live->map, address);
-	if (before) {
+	if (!map_reserve(ledger, &live->map))
+		return;
+	struct block *before = map_place(&live->map, address);
+	if (before->address != 0) {
 		/* Its free is late: by alternation it came before this. */
 		struct block old = *before;
 		map_remove(&live->map, before);
 		if (!disown(ledger, &old))
 			freed_late(ledger, &old, (struct ref){OWNER_NONE, 0, 0}, time_ns);
 		expect_late(live, address, time_ns);
+		before = map_place(&live->map, address);
 	}
-	if (ledger->sites && block.site)
-		sites_born(ledger->sites, block.site, size_bytes);
-	own(ledger, &block, owner, align_log2);
+	/* It is not there until it has its address. */
+	*before = (struct block){
+		.size_bytes = size_bytes, .thread = thread, .site = ledger->site};
+	if (ledger->sites && before->site)
+		sites_born(ledger->sites, before->site, size_bytes);
+	own(ledger, before, address, owner, align_log2);
 	struct early_free *early = &live->early[hash_address(address) % LEDGER_EARLY];
 	if (early->address == address && early->thread != thread &&
 	    time_ns - early->time_ns < EARLY_WINDOW_NS) {
 		early->address = 0;
-		disown(ledger, &block);
+		disown(ledger, before);
 		return;
 	}
-	map_put(ledger, &live->map, &block);
+	before->address = address;
+	live->map.count++;
 }
 
 void ledger_free(struct ledger *ledger, struct live *live, struct ref worker, uint32_t thread,
@@ -467,15 +513,14 @@ void ledger_free(struct ledger *ledger, struct live *live, struct ref worker, ui
 	if (!at) {
 		struct early_free *early = &live->early[hash_address(address) % LEDGER_EARLY];
 		*early = (struct early_free){address, thread, time_ns};
-		count_foreign(ledger, worker);
+		count_foreign(ledger, worker, (struct ref){OWNER_NONE, 0, 0});
 		return;
 	}
-	struct block block = *at;
+	if (!disown(ledger, at))
+		freed_late(ledger, at, worker, time_ns);
+	if (!ref_equal(at->owner, worker))
+		count_foreign(ledger, worker, at->owner);
 	map_remove(&live->map, at);
-	if (!disown(ledger, &block))
-		freed_late(ledger, &block, worker, time_ns);
-	if (!ref_equal(block.owner, worker))
-		count_foreign(ledger, worker);
 }
 
 void ledger_take(struct live *live, uint64_t address, struct block *old)
@@ -508,7 +553,7 @@ void ledger_realloc(struct ledger *ledger, struct live *live, struct ref worker,
 		if (old->address != 0 && !there)
 			freed_late(ledger, old, worker, time_ns);
 		if (!there || worker.kind != OWNER_NONE)
-			count_foreign(ledger, worker);
+			count_foreign(ledger, worker, old->owner);
 		ledger_alloc(ledger, live, worker, thread, address, size_bytes, 0, time_ns);
 		return;
 	}
@@ -574,11 +619,6 @@ void ledger_segment_remove(struct ledger *ledger, struct segment *segment)
 	memset(segment, 0, sizeof(*segment));
 }
 
-bool segment_full(const struct segment *segment)
-{
-	return segment->count >= SEGMENT_ENTRIES_MAX;
-}
-
 /* The entry's block, if it is still live and still this entry's. */
 static struct block *entry_block(struct live *live, const struct segment *s, uint32_t i)
 {
@@ -586,10 +626,16 @@ static struct block *entry_block(struct live *live, const struct segment *s, uin
 	return block && ref_equal(block->owner, s->self) && block->slot == i ? block : NULL;
 }
 
+/* The entry that allocated what this one is about. */
+static struct segment_entry *allocated_by(struct segment *s, struct segment_entry *e)
+{
+	return e->kind == REPLAY_FREE || e->kind == REPLAY_REALLOC ? &s->entry[e->about] : e;
+}
+
 static void settle_request(struct ledger *ledger, struct request *r, struct segment *s,
 			   uint32_t i)
 {
-	struct segment_entry *e = &s->entry[i], *about = &s->entry[e->about];
+	struct segment_entry *e = &s->entry[i], *about = allocated_by(s, e);
 	switch (e->kind) {
 	case REPLAY_ALLOC:
 		e->slot = request_alloc(ledger, r, e->size_bytes, e->align_log2, e->site);
@@ -605,13 +651,15 @@ static void settle_request(struct ledger *ledger, struct request *r, struct segm
 		r->reallocations++;
 		r->live_bytes += (int64_t)e->size_bytes - (int64_t)about->size_bytes;
 		break;
-	default: r->foreign_frees++; break;
+	default:
+		if (!ref_equal(freed_of(e), r->self))
+			r->foreign_frees += (int64_t)e->size_bytes;
 	}
 }
 
 static void settle_connection(struct connection *c, struct segment *s, uint32_t i)
 {
-	struct segment_entry *e = &s->entry[i], *about = &s->entry[e->about];
+	struct segment_entry *e = &s->entry[i], *about = allocated_by(s, e);
 	if (e->kind == REPLAY_FREE || e->kind == REPLAY_REALLOC)
 		connection_block_freed(c, about->size_bytes);
 	if (e->kind == REPLAY_ALLOC || e->kind == REPLAY_REALLOC)

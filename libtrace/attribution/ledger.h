@@ -107,6 +107,8 @@ struct segment_entry {
 	uint8_t align_log2;
 	uint32_t about; /* FREE, REALLOC: the entry that allocated the block */
 	uint32_t slot;  /* given when it is settled */
+	/* FOREIGN_FREE has the blocks' owner in align_log2, about and slot, and in
+	 * size_bytes how many they are. */
 	uint32_t share; /* whose it is, when it is settled for several */
 	uint32_t site;
 	uint64_t address, size_bytes;
@@ -199,7 +201,10 @@ void ledger_connection_free(struct ledger *ledger, struct connection *connection
 /* `index` is the caller's, dense; the segment stays the caller's. */
 void ledger_segment_add(struct ledger *ledger, uint32_t index, struct segment *segment);
 void ledger_segment_remove(struct ledger *ledger, struct segment *segment);
-bool segment_full(const struct segment *segment);
+static inline bool segment_full(const struct segment *segment)
+{
+	return segment->count >= SEGMENT_ENTRIES_MAX;
+}
 /* Gives everything in it to `owner` (no segment) and empties it. Gives the
  * number of allocations that it held. */
 uint32_t ledger_settle(struct ledger *ledger, struct live *live, struct segment *segment,

@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,8 +82,8 @@ static bool known(struct route_namer *namer, struct str name, size_t most)
 	return true;
 }
 
-struct str route_name(struct route_namer *namer, struct str method, struct str target,
-		      char text[ROUTE_BYTES_MAX])
+static struct str new_name(struct route_namer *namer, struct str method, struct str target,
+			   char text[ROUTE_BYTES_MAX])
 {
 	struct str path = path_of(target);
 	size_t head = put(text, put(text, 0, method), STR(" "));
@@ -94,4 +95,38 @@ struct str route_name(struct route_namer *namer, struct str method, struct str t
 		return name;
 	name.length = put(text, head, STR("(other)"));
 	return name;
+}
+
+static struct route_known *known_place(struct route_namer *namer, struct str method,
+				       struct str target)
+{
+	uint64_t last = 0, hash = method.length << 16 ^ target.length;
+	size_t take = target.length < sizeof(last) ? target.length : sizeof(last);
+	memcpy(&last, target.bytes + target.length - take, take);
+	hash = (hash ^ last) * UINT64_C(0x9e3779b97f4a7c15);
+	return &namer->known[hash >> 58];
+}
+static_assert(ROUTES_KNOWN == 64, "known_place() gives 6 bits");
+
+/* A name that was given stays the same: none is ever forgotten, nor is there room again. */
+struct str route_name(struct route_namer *namer, struct str method, struct str target,
+		      char text[ROUTE_BYTES_MAX])
+{
+	if (method.length + target.length > ROUTE_BYTES_MAX || target.length == 0)
+		return new_name(namer, method, target, text);
+	struct route_known *place = known_place(namer, method, target);
+	if (place->name_bytes == 0 || place->method_bytes != method.length ||
+	    place->target_bytes != target.length ||
+	    memcmp(place->asked, method.bytes, method.length) != 0 ||
+	    memcmp(place->asked + method.length, target.bytes, target.length) != 0) {
+		struct str name = new_name(namer, method, target, text);
+		place->method_bytes = (uint16_t)method.length;
+		place->target_bytes = (uint16_t)target.length;
+		place->name_bytes = (uint16_t)name.length;
+		memcpy(place->asked, method.bytes, method.length);
+		memcpy(place->asked + method.length, target.bytes, target.length);
+		memcpy(place->name, name.bytes, name.length);
+		return name;
+	}
+	return (struct str){place->name, place->name_bytes};
 }

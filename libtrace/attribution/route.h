@@ -20,7 +20,15 @@
 
 enum { ROUTES_PLAIN = 256, ROUTES_MOST = 1024, ROUTE_BYTES_MAX = 256 };
 
+/* A target that was named before: most requests ask for what others have asked for. */
+enum { ROUTES_KNOWN = 64 };
+struct route_known {
+	uint16_t method_bytes, target_bytes, name_bytes; /* name_bytes 0: none */
+	char asked[ROUTE_BYTES_MAX], name[ROUTE_BYTES_MAX];
+};
+
 struct route_namer {
+	struct route_known known[ROUTES_KNOWN]; /* by hash */
 	char *name[ROUTES_MOST];
 	uint16_t slot[4 * ROUTES_MOST]; /* index + 1 */
 	size_t count;

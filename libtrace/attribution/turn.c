@@ -8,11 +8,9 @@
 /* -- small things -------------------------------------------------------- */
 
 /* What the ledger could give to nobody is unattributed if the process serves. */
-void turn_absorb(struct attribute *a, const struct process *p)
+void turn_absorb_some(struct attribute *a, const struct process *p)
 {
 	struct ledger *l = &a->ledger;
-	if (l->none_allocations == 0)
-		return;
 	*(p->served ? &a->totals.unattributed_allocations : &a->totals.startup_allocations) +=
 		l->none_allocations;
 	*(p->served ? &a->totals.unattributed_bytes : &a->totals.startup_bytes) +=
@@ -208,8 +206,8 @@ void turn_work_for(struct thread *t, struct ref owner)
 	t->owner = owner;
 }
 
-/* Who gets what is allocated now: maybe the segment. */
-struct ref turn_worker(struct attribute *a, struct thread *t)
+/* What turn_worker() gives, where that takes more than a look. */
+struct ref turn_worker_found(struct attribute *a, struct thread *t)
 {
 	if (turn_request(a, t->marked))
 		return t->marked;

@@ -148,7 +148,12 @@ static inline struct connection *turn_connection(const struct attribute *a, stru
 	return ledger_connection(&a->ledger, ref);
 }
 /* What the ledger could give to nobody, counted for the process. */
-void turn_absorb(struct attribute *a, const struct process *p);
+void turn_absorb_some(struct attribute *a, const struct process *p);
+static inline void turn_absorb(struct attribute *a, const struct process *p)
+{
+	if (a->ledger.none_allocations != 0)
+		turn_absorb_some(a, p);
+}
 /* The request is no surer than that any more. */
 void turn_doubt(struct request *r, enum trace_confidence confidence);
 /* No longer in flight. */
@@ -172,7 +177,15 @@ void turn_open(struct thread *t, struct ref fallback);
 /* From here on they are the owner's. */
 void turn_work_for(struct thread *t, struct ref owner);
 /* Who gets what is allocated now: maybe the segment. */
-struct ref turn_worker(struct attribute *a, struct thread *t);
+struct ref turn_worker_found(struct attribute *a, struct thread *t);
+static inline struct ref turn_worker(struct attribute *a, struct thread *t)
+{
+	if (t->marked.kind == OWNER_NONE && t->open && !segment_full(&t->segment))
+		return t->segment.self;
+	if (t->marked.kind == OWNER_NONE && !t->open && turn_request(a, t->owner))
+		return t->owner;
+	return turn_worker_found(a, t);
+}
 /* The thread has had so much CPU: what is new of it is for whom it works. */
 void turn_cpu(struct attribute *a, struct thread *t, int64_t cpu_ns);
 /* The request will be judged at the end of the unit. */

@@ -2,6 +2,7 @@
 #include "libtrace/store/batch.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <string.h>
 
 enum { STEP_BITS = 50 };
@@ -42,15 +43,19 @@ bool batch_grows(enum batch_column column)
 
 static int64_t stepped(const struct batch_head *head, uint32_t row)
 {
-	return (int64_t)row * head->step / BATCH_STEP_ROWS;
+	return (int64_t)((uint64_t)row * (uint64_t)head->step / BATCH_STEP_ROWS);
 }
 
 /* Sets the base under the step that is in the head; gives the range. */
 static uint64_t measure(const struct batch_rows *rows, int c, struct batch_head *head)
 {
-	int64_t least = rows->value[0][c], most = least;
+	const int64_t *at = &rows->value[0][c];
+	int64_t least = *at, most = least, step = head->step;
+	uint64_t grown = 0;
 	for (uint32_t i = 1; i < rows->count; i++) {
-		int64_t value = rows->value[i][c] - (head->step ? stepped(head, i) : 0);
+		at += BATCH_PADDED;
+		grown += (uint64_t)step;
+		int64_t value = *at - (int64_t)(grown / BATCH_STEP_ROWS);
 		least = value < least ? value : least;
 		most = value > most ? value : most;
 	}
@@ -101,24 +106,79 @@ static void find_varying(const struct batch_rows *rows, uint64_t varies[BATCH_PA
 	memcpy(varies, differs, sizeof(differs));
 }
 
-/* The `digits` lowest decimal digits of a number, a byte each, up to `end`. */
-static void put_digits(unsigned char *end, uint64_t number, uint32_t digits)
+/* What is packed of a column, row by row. */
+struct packed {
+	const int64_t *value; /* of the row that comes next */
+	const struct batch_head *head;
+};
+
+/* Digits on their way out, the first in the highest bits. */
+struct out {
+	unsigned char *at;
+	uint64_t held;
+	uint32_t digits; /* held: 0 to 15 */
+};
+
+/* 0 to 999, four bits a digit. */
+#define DIGITS_1(n) n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7, n + 8, n + 9
+#define DIGITS_2(n)                                                              \
+	DIGITS_1(n), DIGITS_1(n + 0x10), DIGITS_1(n + 0x20), DIGITS_1(n + 0x30), \
+		DIGITS_1(n + 0x40), DIGITS_1(n + 0x50), DIGITS_1(n + 0x60),      \
+		DIGITS_1(n + 0x70), DIGITS_1(n + 0x80), DIGITS_1(n + 0x90)
+static const uint16_t decimal_of[1000] = {
+	DIGITS_2(0),     DIGITS_2(0x100), DIGITS_2(0x200), DIGITS_2(0x300), DIGITS_2(0x400),
+	DIGITS_2(0x500), DIGITS_2(0x600), DIGITS_2(0x700), DIGITS_2(0x800), DIGITS_2(0x900)};
+
+/* The `digits` (1 to 15) lowest decimal digits of a number, four bits each. */
+static inline void put_digits(struct out *out, uint64_t number, uint32_t digits)
 {
-	for (; digits >= 2; digits -= 2) {
-		uint64_t rest = number / 100;
-		unsigned pair = (unsigned)(number - rest * 100), tens = pair * 103 >> 10;
-		*--end = (unsigned char)(pair - tens * 10);
-		*--end = (unsigned char)tens;
+	uint64_t decimal = 0;
+	uint32_t shift = 0;
+	for (; number >= 1000; shift += 12) {
+		uint64_t rest = number / 1000;
+		decimal |= (uint64_t)decimal_of[number - rest * 1000] << shift;
 		number = rest;
 	}
-	if (digits)
-		*--end = (unsigned char)(number % 10);
+	decimal |= (uint64_t)decimal_of[number] << shift;
+	uint32_t room = 16 - out->digits;
+	if (digits < room) {
+		out->held |= decimal << 4 * (room - digits);
+		out->digits += digits;
+		return;
+	}
+	uint32_t rest = digits - room;
+	uint64_t full = htobe64(out->held | decimal >> 4 * rest);
+	memcpy(out->at, &full, sizeof(full));
+	out->at += sizeof(full);
+	out->held = rest > 0 ? decimal << (64 - 4 * rest) : 0;
+	out->digits = rest;
+}
+
+static void put_row(struct out *out, struct packed *list, int listed, uint32_t row)
+{
+	static const uint64_t low = UINT64_C(10000000000);
+	enum { LOW_DIGITS = 10 };
+	for (int l = 0; l < listed; l++) {
+		const struct batch_head *head = list[l].head;
+		uint64_t number = (uint64_t)*list[l].value - (uint64_t)head->base;
+		list[l].value += BATCH_PADDED;
+		if (head->step)
+			number -= (uint64_t)stepped(head, row);
+		uint32_t digits = head->digits;
+		if (digits > LOW_DIGITS) {
+			put_digits(out, number / low, digits - LOW_DIGITS);
+			number %= low;
+			digits = LOW_DIGITS;
+		}
+		put_digits(out, number, digits);
+	}
 }
 
 void batch_pack(const struct batch_rows *rows, struct batch *block)
 {
 	uint64_t varies[BATCH_PADDED];
-	int list[ROW_COLUMNS], listed = 0;
+	struct packed list[ROW_COLUMNS];
+	int listed = 0;
 	uint32_t at = 0;
 	assert(rows->count > 0 && rows->count <= BATCH_MAX);
 	find_varying(rows, varies);
@@ -130,21 +190,18 @@ void batch_pack(const struct batch_rows *rows, struct batch *block)
 		head->at = head->digits > 0 ? at : 0;
 		at += head->digits;
 		if (head->digits > 0)
-			list[listed++] = c;
+			list[listed++] = (struct packed){&rows->value[0][c], head};
 	}
 	block->count = rows->count;
 	block->bytes = (at + 1) / 2;
-	unsigned char row[2 * BATCH_BYTES_MAX] = {0}, *out = block->digits;
 	for (uint32_t i = 0; i < rows->count; i++) {
-		for (int l = 0; l < listed; l++) {
-			const struct batch_head *head = &block->column[list[l]];
-			put_digits(row + head->at + head->digits,
-				   (uint64_t)(rows->value[i][list[l]] - stepped(head, i)) -
-					   (uint64_t)head->base,
-				   head->digits);
-		}
-		for (uint32_t b = 0; b < block->bytes; b++)
-			*out++ = (unsigned char)(row[2 * b] << 4 | row[2 * b + 1]);
+		unsigned char *row = block->digits + (size_t)i * block->bytes;
+		struct out out = {.at = row};
+		put_row(&out, list, listed, i);
+		uint64_t last = htobe64(out.held);
+		size_t left = (size_t)(row + block->bytes - out.at);
+		/* What goes over is the next row's, and written by that. */
+		memcpy(out.at, &last, i + 1 < rows->count ? sizeof(last) : left);
 	}
 }
 

@@ -149,14 +149,6 @@ int unpack_column(const void *bytes, size_t length, int64_t *values, size_t coun
 
 enum { VARINT_BYTES_MAX = 10, OP_BYTES_MAX = 1 + 5 + VARINT_BYTES_MAX };
 
-unsigned char *pack_varint(unsigned char *at, uint64_t value)
-{
-	for (; value >= 0x80; value >>= 7)
-		*at++ = (unsigned char)(value | 0x80);
-	*at++ = (unsigned char)value;
-	return at;
-}
-
 const unsigned char *unpack_varint(const unsigned char *at, const unsigned char *end,
 				   uint64_t *value)
 {

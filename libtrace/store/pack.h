@@ -42,7 +42,13 @@ int pack_bytes(const void *bytes, size_t length, struct buf *out);
 unsigned char *unpack_bytes(const void *frame, size_t frame_length, size_t most,
 			    size_t *length);
 /* Writes up to 10 bytes and gives the place behind them. */
-unsigned char *pack_varint(unsigned char *at, uint64_t value);
+static inline unsigned char *pack_varint(unsigned char *at, uint64_t value)
+{
+	for (; value >= 0x80; value >>= 7)
+		*at++ = (unsigned char)(value | 0x80);
+	*at++ = (unsigned char)value;
+	return at;
+}
 /* NULL at the end or for more than 64 bits, or if `at` is NULL. */
 const unsigned char *unpack_varint(const unsigned char *at, const unsigned char *end,
 				   uint64_t *value);

@@ -72,7 +72,7 @@ struct trace {
 		int64_t id; /* 0: none */
 		uint32_t length;
 		char bytes[256];
-	} last_string[TEXT_COUNT];
+	} last_string[TEXT_COUNT], last_route;
 	/* reading */
 	int readers;                 /* that share one transaction */
 	struct events_of *events_of; /* the block of requests last looked up */

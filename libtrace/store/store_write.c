@@ -119,6 +119,7 @@ static int resume(struct trace *t, struct err *err)
 	names_clear(&t->routes, 1);
 	names_clear(&t->strings, string + 1);
 	memset(t->last_string, 0, sizeof(t->last_string));
+	memset(&t->last_route, 0, sizeof(t->last_route));
 	bool fresh;
 	sqlite3_stmt *s = NULL;
 	int rc = sqlite3_prepare_v2(t->db, "SELECT name FROM route ORDER BY id", -1, &s, NULL);
@@ -280,13 +281,35 @@ int trace_put_connection(struct trace *t, const struct trace_connection *c, stru
 	return store_finish(t, s, err);
 }
 
+/* What was put last is often what comes next. */
+static bool is_last(const struct store_last *last, struct str text)
+{
+	return last->id != 0 && last->length == text.length &&
+	       memcmp(last->bytes, text.bytes, text.length) == 0;
+}
+
+static void set_last(struct store_last *last, int64_t id, struct str text)
+{
+	last->id = 0;
+	if (text.length == 0 || text.length > sizeof(last->bytes))
+		return;
+	last->id = id;
+	last->length = (uint32_t)text.length;
+	memcpy(last->bytes, text.bytes, text.length);
+}
+
 int store_route(struct trace *t, struct str route, uint32_t *id, struct err *err)
 {
 	bool fresh;
+	if (is_last(&t->last_route, route)) {
+		*id = (uint32_t)t->last_route.id;
+		return 0;
+	}
 	int64_t number = names_number(&t->routes, route, &fresh);
 	if (number < 0)
 		return err_set(err, "out of memory for routes");
 	*id = (uint32_t)number;
+	set_last(&t->last_route, number, route);
 	if (!fresh)
 		return 0;
 	sqlite3_stmt *s = t->statement[PUT_ROUTE];
@@ -302,8 +325,7 @@ static int put_string(struct trace *t, enum store_text which, struct str text, i
 {
 	struct store_last *last = &t->last_string[which];
 	bool fresh;
-	if (last->id != 0 && last->length == text.length &&
-	    memcmp(last->bytes, text.bytes, text.length) == 0) {
+	if (is_last(last, text)) {
 		*id = last->id;
 		return 0;
 	}
@@ -312,11 +334,7 @@ static int put_string(struct trace *t, enum store_text which, struct str text, i
 	*id = names_number(&t->strings, text, &fresh);
 	if (*id < 0)
 		return err_set(err, "out of memory for the texts of requests");
-	last->id = 0;
-	if (text.length > 0 && text.length <= sizeof(last->bytes)) {
-		*last = (struct store_last){.id = *id, .length = (uint32_t)text.length};
-		memcpy(last->bytes, text.bytes, text.length);
-	}
+	set_last(last, *id, text);
 	if (!fresh)
 		return 0;
 	sqlite3_stmt *s = t->statement[PUT_STRING];
@@ -375,7 +393,10 @@ int store_put_request(struct trace *t, const struct trace_request *r, int64_t fi
 	value[ROW_EVENTS] = (int64_t)count;
 	for (int c = ROW_COLUMNS; c < BATCH_PADDED; c++)
 		value[c] = 0;
-	for (int c = 0; c < ROW_COLUMNS; c++)
+	uint64_t odd = 0; /* below -1, or the greatest: hardly ever */
+	for (int c = 0; c < BATCH_PADDED; c++)
+		odd |= (uint64_t)value[c] + 1;
+	for (int c = 0; odd >> 63 != 0 && c < ROW_COLUMNS; c++)
 		value[c] = bounded(value[c]);
 	t->rows->count++;
 	t->next_request++;

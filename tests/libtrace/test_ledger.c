@@ -49,6 +49,30 @@ static void test_ledger__realloc_keeps_the_owner(void **state)
 	assert_int_equal(script_row("GET /1")->foreign_frees, 0);
 }
 
+/* Behind its answer it is not yet known for whom a thread works. */
+static void test_ledger__what_a_request_frees_behind_its_answer_is_its_own(void **state)
+{
+	(void)state;
+	script_on(1, 1);
+	script_accept(10);
+	script_get(10, 1);
+	uint64_t kept = script_alloc(100);
+	script_answer(10);
+	script_poll(10);
+	script_get(10, 2);
+	uint64_t p = script_alloc(1000), q = script_alloc(2000);
+	script_answer(10);
+	script_free(p);
+	script_free(q);
+	script_free(kept);
+	script_poll(10);
+	script_close(10);
+	script_finish();
+	assert_int_equal(script_row("GET /2")->frees, 2);
+	assert_int_equal(script_row("GET /2")->foreign_frees, 1);
+	assert_int_equal(script_row("GET /1")->foreign_frees, 0);
+}
+
 static void test_ledger__frees_out_of_order_are_matched_by_alternation(void **state)
 {
 	(void)state;
@@ -193,6 +217,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SCRIPT_TEST(test_ledger__escapes_are_judged_at_the_boundary),
 		SCRIPT_TEST(test_ledger__realloc_keeps_the_owner),
+		SCRIPT_TEST(test_ledger__what_a_request_frees_behind_its_answer_is_its_own),
 		SCRIPT_TEST(test_ledger__frees_out_of_order_are_matched_by_alternation),
 		SCRIPT_TEST(test_ledger__a_free_that_never_came_hides_no_other),
 		SCRIPT_TEST(test_ledger__dropped_events_mark_who_was_in_flight),
