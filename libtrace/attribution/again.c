@@ -2,6 +2,7 @@
 #include "libtrace/attribution/again.h"
 
 #include "libtrace/attribution/raw.h"
+#include "libtrace/store/merge_raw.h"
 #include "libtrace/symbols/sites.h"
 
 #include <stdlib.h>
@@ -17,6 +18,10 @@ struct again {
 	struct rows_replay replay;
 	struct again_summary *summary;
 	int64_t last_ns;
+	/* Recordings that were merged: which one it is, and up to which event. */
+	int recording; /* 0: the trace is one recording */
+	int64_t recording_end;
+	struct raw_source source;
 	struct err *err;
 	bool failed; /* and *err says why */
 };
@@ -99,6 +104,15 @@ static void take_event(void *context, const struct ring_event *event)
 	attribute_event(a->attribute, &without);
 }
 
+/* What is alive where a recording ended has ended there. */
+static void end_recording(struct again *a)
+{
+	if (a->source.cut)
+		attribute_gap(a->attribute);
+	a->summary->cut |= a->source.cut;
+	attribute_finish(a->attribute, a->source.end_ns);
+}
+
 /* Events up to that number are missing. */
 static void skip_to(struct again *a, int64_t number)
 {
@@ -108,9 +122,26 @@ static void skip_to(struct again *a, int64_t number)
 	attribute_gap(a->attribute);
 }
 
+/* The recording that the next event is of begins, and those before have ended. */
+static void enter_recording(struct again *a, int64_t event)
+{
+	while (a->recording > 0 && event >= a->recording_end) {
+		skip_to(a, a->recording_end);
+		end_recording(a);
+		if (!raw_source_of(a->from, ++a->recording, &a->source)) {
+			a->recording = -1; /* behind the last */
+			return;
+		}
+		if (__builtin_add_overflow(a->recording_end, a->source.events,
+					   &a->recording_end))
+			a->recording_end = INT64_MAX;
+	}
+}
+
 static int take_block(struct again *a, const struct trace_raw *raw)
 {
 	struct again_summary *s = a->summary;
+	enter_recording(a, raw->first_event);
 	if (raw->first_event < s->events + s->missing)
 		return err_set(a->err, "trace \"%s\" is damaged: raw events overlap",
 			       trace_path(a->from));
@@ -132,6 +163,8 @@ static int take_blocks(struct again *a)
 {
 	struct trace_raw_cursor *cursor = NULL;
 	struct trace_raw raw;
+	a->recording = raw_source_of(a->from, 1, &a->source);
+	a->recording_end = a->recording ? a->source.events : 0;
 	int rc = trace_raw(a->from, &cursor, a->err);
 	if (rc == 0)
 		return err_set(a->err,
@@ -205,12 +238,15 @@ static int put_last_meta(struct again *a)
 static int finish(struct again *a)
 {
 	struct again_summary *s = a->summary;
-	int64_t all = trace_meta_int(a->from, "events", -1);
-	s->cut = all < 0;
-	skip_to(a, all);
-	if (s->cut)
-		attribute_gap(a->attribute);
-	attribute_finish(a->attribute, trace_meta_int(a->from, "span_ns", a->last_ns));
+	if (a->recording == 0) {
+		int64_t all = trace_meta_int(a->from, "events", -1);
+		skip_to(a, all);
+		a->source.cut = all < 0;
+		a->source.end_ns = trace_meta_int(a->from, "span_ns", a->last_ns);
+		end_recording(a);
+	} else {
+		enter_recording(a, INT64_MAX);
+	}
 	attribute_totals(a->attribute, &s->totals);
 	if (a->failed)
 		return -1;
@@ -234,6 +270,12 @@ int again_recorded(struct trace *from, enum attribute_split *split, enum rows_de
 {
 	int s = word_index(trace_meta(from, "split"), rows_split_name, 5);
 	int d = word_index(trace_meta(from, "detail"), rows_detail_name, 3);
+	if (raw_source_of(from, 1, &(struct raw_source){0}) && (s < 0 || d < 0))
+		return err_set(
+			err,
+			"\"%s\" was merged of traces with another --split or --detail each:"
+			" attribute them, and then merge",
+			trace_path(from));
 	if (s < 0 || d < 0)
 		return err_set(err, "trace \"%s\" was not made by pail record",
 			       trace_path(from));

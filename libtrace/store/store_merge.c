@@ -2,6 +2,7 @@
 #include "libtrace/store/store.h"
 
 #include "base/buf.h"
+#include "libtrace/store/merge_raw.h"
 #include "libtrace/store/pack.h"
 
 #include <assert.h>
@@ -30,6 +31,7 @@ struct merge {
 	trace_merge_step *step;
 	void *arg;
 	struct shifts shifts;
+	struct merge_raw raw;
 	int64_t origin_unix_ns, first_ns, last_ns, requests;
 	bool complete, known_clock;
 };
@@ -288,7 +290,8 @@ static int put_number(struct merge *m, const char *key, int64_t value, struct er
 }
 
 /* Tables of it that hold something and are not merged, in one text. */
-static int list_left_out(struct trace *in, struct buf *names, struct err *err)
+static int list_left_out(const struct merge *m, struct trace *in, struct buf *names,
+			 struct err *err)
 {
 	static const char sql[] =
 		"SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('meta',"
@@ -302,7 +305,8 @@ static int list_left_out(struct trace *in, struct buf *names, struct err *err)
 			const char *name = (const char *)sqlite3_column_text(s, 0);
 			char query[160];
 			int64_t any = 0;
-			if (!name || strchr(name, '"') || strlen(name) > 64)
+			if (!name || strchr(name, '"') || strlen(name) > 64 ||
+			    (m->raw.wanted && strcmp(name, "raw_block") == 0))
 				continue;
 			snprintf(query, sizeof(query), "SELECT EXISTS(SELECT 1 FROM \"%s\")",
 				 name);
@@ -322,7 +326,7 @@ static int put_source(struct merge *m, struct trace *in, size_t index, struct er
 	struct buf key, left_out;
 	buf_init(&key);
 	buf_init(&left_out);
-	int rc = list_left_out(in, &left_out, err);
+	int rc = list_left_out(m, in, &left_out, err);
 	for (size_t i = 0; i < in->meta_count && rc == 0; i++) {
 		buf_clear(&key);
 		buf_printf(&key, "source.%zu.%s", index + 1, in->meta[i].key);
@@ -431,6 +435,9 @@ static int add(struct merge *m, struct trace *in, size_t index, struct err *err)
 			return -1;
 	if (copy_requests(m, in, err) != 0)
 		return err_prefix(err, "trace \"%s\"", in->path);
+	const struct merge_raw_shift raw = {m->shifts.time_ns, m->shifts.site};
+	if (merge_raw_add(&m->raw, m->out, in, &raw, err) != 0)
+		return -1;
 	if (copy_sites(m, in, err) != 0 || put_source(m, in, index, err) != 0)
 		return -1;
 	return next_shifts(m, in, err);
@@ -477,7 +484,8 @@ static int merge(struct merge *m, const char *path, struct trace **in, struct er
 		if (trace_open(m->paths[i], &in[i], err) != 0 ||
 		    store_read_begin(in[i], err) != 0)
 			return -1;
-	if (find_origin(m, in, err) != 0 || trace_create(path, &m->out, err) != 0)
+	if (merge_raw_look(&m->raw, in, m->count, err) != 0 || find_origin(m, in, err) != 0 ||
+	    trace_create(path, &m->out, err) != 0)
 		return -1;
 	for (size_t i = 0; i < m->count; i++)
 		if (add(m, in[i], i, err) != 0)

@@ -233,6 +233,57 @@ class Again(unittest.TestCase):
         self.assertEqual(self.rows(self.new(), "SELECT target FROM request WHERE incomplete"),
                          [("/work/999",)])
 
+    def merge(self, *traces, name="merged.db", align="clock"):
+        merged = self.new(name)
+        done = subprocess.run([PAIL, "merge", "--align", align, "-o", merged, *traces], capture_output=True, text=True,
+                              timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return merged, done.stderr
+
+    def alike(self, one, other):
+        """All that does not depend on where blocks of requests and events begin."""
+        for sql in (*(f"SELECT * FROM {t}" for t in ("request", "connection", "process", "thread", "route", "site_use")),
+                    *SITES):
+            self.assertEqual(self.rows(one, sql), self.rows(other, sql), sql)
+
+    def test_merged_traces_come_out_the_same(self):
+        recorded = [self.record(model, "--detail", "stacks") for model in ("epoll", "thread", "fork")]
+        for align in ("clock", "start", "chain"):
+            with self.subTest(align=align):
+                merged, said = self.merge(*recorded, align=align)
+                self.assertNotIn("not merged", said)
+                self.assertEqual(self.rows(merged, "SELECT count(*) FROM request"), [(96,)])
+                self.attribute(merged, "-o", self.new(), says="96 requests")
+                self.alike(merged, self.new())
+        # A merge of merges lists all that there was, and can be told anew as often.
+        first, _ = self.merge(*recorded[:2], name="first.db")
+        all_of_it, _ = self.merge(first, recorded[2], name="all.db")
+        self.attribute(all_of_it, "-o", self.new())
+        self.alike(all_of_it, self.new())
+        self.attribute(self.new(), "--split", "connection")
+        self.assertEqual(self.rows(self.new(), "SELECT route, count(*) FROM request GROUP BY 1"), [("connection", 15)])
+
+    def test_what_was_cut_short_or_lost_stays_so_in_a_merge(self):
+        cut, whole = self.record("thread", end=signal.SIGKILL), self.record("epoll")
+        merged, _ = self.merge(cut, whole)
+        self.attribute(merged, "-o", self.new(), says="cut short")
+        incomplete = "SELECT target FROM request WHERE incomplete"
+        self.assertEqual(self.rows(self.new(), incomplete), [("/work/999",)])
+        lost = self.copy(self.record("thread", share=1500))
+        last = self.rows(lost, "SELECT max(first_event), events FROM raw_block")[0]
+        self.change(lost, f"DELETE FROM raw_block WHERE first_event = {last[0]}")
+        merged, _ = self.merge(lost, whole)
+        self.attribute(merged, says=f"{last[1]} events are missing")
+        self.assertEqual(self.rows(merged, "SELECT count(*) FROM request WHERE incomplete AND process ="
+                                           " (SELECT max(process) FROM request)"), [(0,)])
+
+    def test_a_merge_keeps_raw_events_if_all_have_them(self):
+        merged, said = self.merge(self.record("epoll"), self.record("epoll", keep=False))
+        self.assertIn("raw_block", said)
+        self.attribute(merged, code=3, says="without --keep-raw")
+        merged, _ = self.merge(self.record("epoll", clients=1), self.record("epoll", "--split", "http", clients=1))
+        self.attribute(merged, code=3, says="attribute them, and then merge")
+
     def test_what_cannot_be_attributed_stays_as_it_is(self):
         def refused(sql, says):
             copy = self.copy(self.record("epoll"))
