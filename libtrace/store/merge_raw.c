@@ -69,8 +69,9 @@ static int repack(struct repack *r, struct trace *out, struct trace *in,
 	raw_pack_clear(r->pack);
 	int rc = raw_unpack(raw->bytes, raw->length, raw->events, take_event, r);
 	if (rc != 0 || r->bad)
-		rc = err_set(err, "trace \"%s\" is damaged: its raw events from %" PRId64
-				  " on make no sense",
+		rc = err_set(err,
+			     "trace \"%s\" is damaged: its raw events from %" PRId64
+			     " on make no sense",
 			     trace_path(in), raw->first_event);
 	else if (raw_pack_take(r->pack, &block) != 0)
 		rc = err_set(err, "out of memory merging raw events");
@@ -139,8 +140,9 @@ static int put_sources(struct merge_raw *m, struct trace *out, struct trace *in,
 			return -1;
 	all = m->events - before;
 	return all >= end ? 0
-			  : err_set(err, "trace \"%s\" is damaged: it has more raw events than"
-					 " its recordings",
+			  : err_set(err,
+				    "trace \"%s\" is damaged: it has more raw events than"
+				    " its recordings",
 				    trace_path(in));
 }
 
