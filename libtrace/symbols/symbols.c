@@ -7,6 +7,7 @@
 #include <elfutils/libdwfl.h>
 #include <fcntl.h>
 #include <libiberty/demangle.h>
+#include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,7 +17,19 @@ struct symbols {
 	Dwfl_Module *module;
 	char **kept; /* demangled names */
 	size_t count, room;
+	int calls;     /* told of the address that is looked up */
+	bool has_left; /* libdw was left in the middle of something: never again */
+	jmp_buf leave;
 };
+
+/* Where libdw goes when it finds no memory; by itself it would end the program,
+ * whose recording is complete but for names. */
+static _Thread_local struct symbols *inside;
+
+static _Noreturn void no_memory(void)
+{
+	longjmp(inside->leave, 1);
+}
 
 /* -- names ------------------------------------------------------------------ */
 
@@ -109,7 +122,7 @@ void symbols_close(struct symbols *s)
 {
 	if (!s)
 		return;
-	if (s->dwfl)
+	if (s->dwfl && !s->has_left)
 		dwfl_end(s->dwfl);
 	for (size_t i = 0; i < s->count; i++)
 		free(s->kept[i]);
@@ -168,10 +181,10 @@ static int find_scopes(Dwarf_Die *unit, Dwarf_Addr address, Dwarf_Die **scopes)
 	return count;
 }
 
-int symbols_find(struct symbols *s, uint64_t address, symbols_found *found, void *context)
+static void find(struct symbols *s, uint64_t address, symbols_found *found, void *context)
 {
 	const char *file = "";
-	int line = 0, calls = 0;
+	int line = 0;
 	Dwfl_Line *source = dwfl_module_getsrc(s->module, address);
 	if (source) {
 		const char *name = dwfl_lineinfo(source, NULL, &line, NULL, NULL, NULL);
@@ -193,16 +206,33 @@ int symbols_find(struct symbols *s, uint64_t address, symbols_found *found, void
 		if (!inlined && !name)
 			name = table_name;
 		found(context, readable(s, name), file, line);
-		calls++;
+		s->calls++;
 		if (!inlined)
 			break;
 		file = call_file(unit, &scopes[i]);
 		line = call_line(&scopes[i]);
 	}
 	free(scopes);
-	if (calls == 0 && (table_name || *file)) {
+	if (s->calls == 0 && (table_name || *file)) {
 		found(context, readable(s, table_name), file, line);
-		calls = 1;
+		s->calls = 1;
 	}
-	return calls;
+}
+
+int symbols_find(struct symbols *s, uint64_t address, symbols_found *found, void *context)
+{
+	Dwarf_Addr bias;
+	s->calls = 0;
+	if (s->has_left)
+		return 0;
+	Dwarf *dwarf = dwfl_module_getdwarf(s->module, &bias);
+	if (dwarf)
+		dwarf_new_oom_handler(dwarf, no_memory);
+	inside = s;
+	if (setjmp(s->leave) == 0)
+		find(s, address, found, context);
+	else
+		s->has_left = true;
+	inside = NULL;
+	return s->calls;
 }

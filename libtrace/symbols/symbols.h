@@ -3,7 +3,8 @@
  * From addresses in a file to functions and source lines, by elfutils: the
  * file's own symbols and DWARF, or those of its separate debug file (by
  * build-id, .gnu_debuglink, .gnu_debugdata), if they are installed. C++ and
- * Rust names are demangled. One image is open at a time, to bound the memory.
+ * Rust names are demangled. One image is open at a time, to bound the memory;
+ * when there is none for one, the rest of its addresses have no names.
  */
 #ifndef PAIL_LIBTRACE_SYMBOLS_H
 #define PAIL_LIBTRACE_SYMBOLS_H

@@ -9,6 +9,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+enum { CALLS_MAX = 512 }; /* each plays all blocks: more would be few executions a second */
+
 static void must(bool truth)
 {
 	if (!truth)
@@ -26,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct replay replay;
 	if (!replay.span && replay_init(&replay, (size_t)1 << 32) < 0)
 		return 0;
-	struct sequence sequence = sequence_of_bytes(data, size < 2048 ? size : 2048);
+	struct sequence sequence = sequence_of_bytes(data, size < CALLS_MAX ? size : CALLS_MAX);
 	for (int i = 0; i < 2; i++) {
 		enum arena_policy policy = i ? ARENA_BUMP : ARENA_REUSE;
 		struct replay_need need;
