@@ -67,6 +67,7 @@ FAULTS = {
 }
 LOOPS = {"/loop": 504, "/loop-libc": 504, "/locked-loop": 504}
 RSS_SLACK_KIB = 256
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Tally:
@@ -381,6 +382,11 @@ def verdict(watch, quiet, limit, killed, tallies, server):
     if isinstance(watch.group, NoGroup):
         check("bound", True, f"{limit} bytes; not enforced here, there is no control group")
     else:
+        inside = set(watch.group.processes())
+        ours = {server.process.pid, server.pid}
+        told = watch.group.read(watch.group.LIMIT)
+        check("group", ours <= inside and limit - PAGE < told <= limit, f"{len(inside)} processes in {watch.group.path}, the server's "
+              f"{len(ours & inside)} of {len(ours)} among them, and its limit is {told} bytes")
         peak = watch.group.peak()
         check("bound", rows[-1]["failcnt"] == 0 and peak < limit, f"{limit} bytes; the group's peak {peak} "
               f"({100 * peak / limit:.1f} %), limit hit {rows[-1]['failcnt']} times")

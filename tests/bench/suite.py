@@ -211,4 +211,8 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("bench: interrupted; what was measured before is written", file=sys.stderr)
+        sys.exit(130)

@@ -77,6 +77,10 @@ class Group:
         with open(f"{self.path}/{name}", encoding="ascii") as file:
             return int(file.read())
 
+    def processes(self):
+        with open(f"{self.path}/cgroup.procs", encoding="ascii") as file:
+            return [int(pid) for pid in file]
+
     def refusals(self):
         """How often the limit stood in the way."""
         return self.read("memory.failcnt")
