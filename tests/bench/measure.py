@@ -89,7 +89,7 @@ def grow(works, sizes, plan, skipped=None, most=None, effort=lambda size: size):
     by the one before would take longer than is left is not run, and `note` says so; `most`
     are the largest sizes that some are asked for at all; a size's time grows as its effort."""
     skipped, notes = {} if skipped is None else skipped, []
-    series, took = {name: [] for name in works}, {}
+    series, took, once = {name: [] for name in works}, {}, []
     for size in sizes:
         for name in [name for name in works if name not in skipped and size <= (most or {}).get(name, size)]:
             # What it takes grows no faster than the size does.
@@ -97,9 +97,9 @@ def grow(works, sizes, plan, skipped=None, most=None, effort=lambda size: size):
             if guess > plan.left():
                 notes.append(f"{name}: {size:,} not run, it would take some {guess:.0f} s")
                 continue
-            values = []
+            values, rounds = [], 1 if 12 * guess > plan.left() else 3
             try:
-                for _ in range(1 if 12 * guess > plan.left() else 3):
+                for _ in range(rounds):
                     began = time.monotonic()
                     values.append(works[name](size))
                     took[name] = (size, time.monotonic() - began)
@@ -110,10 +110,13 @@ def grow(works, sizes, plan, skipped=None, most=None, effort=lambda size: size):
                 leave_out(skipped, name, f"at {size:,}: {reason(error)}")
                 continue
             series[name].append([size, *spread(values)])
+            once += [size] if rounds == 1 else []
             print(f"  {name} {size:,}: {spread(values)[0]:.4g}, {took[name][1]:.1f} s", flush=True)
     series = {name: points for name, points in series.items() if points}
     if not series:
         raise RuntimeError("none of them could be run: " + "; ".join(f"{name}: {why}" for name, why in skipped.items()))
+    if once:
+        notes.insert(0, f"some of {min(once):,} and more only once")
     result = {"series": series, "rounds": 3}
     return result | ({"note": "; ".join(notes)} if notes else {}) | ({"skipped": skipped} if skipped else {})
 

@@ -164,16 +164,16 @@ def through(suite, parts):
 
 def measure(words, out):
     parts = PARTS if words.part == "all" else [words.part]
-    listed = through(Suite(out, quick=words.quick, listing=True), PARTS)
+    listed, whole = (through(Suite(out, quick=words.quick, listing=True), which) for which in (parts, PARTS))
     unknown = set(words.only or ()) - set(listed.names)
     if unknown:
         print(f"bench: no result is called {', '.join(sorted(unknown))}; there are {', '.join(listed.names)}", file=sys.stderr)
         return None
     if words.list:
-        print("\n".join(through(Suite(out, quick=words.quick, listing=True), parts).names))
+        print("\n".join(listed.names))
         return listed
     suite = Suite(out, words.only, words.quick, words.minutes, words.rounds, words.requests, words.replace)
-    suite.whole = listed.weights
+    suite.whole = whole.weights
     print(f"{suite.stamp['machine']}, commit {suite.stamp['commit']}, load {os.getloadavg()[0]:.1f}, at most {suite.minutes:g} minutes", flush=True)
     return through(suite, parts)
 
