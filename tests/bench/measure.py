@@ -92,8 +92,7 @@ def grow(works, sizes, plan, skipped=None, most=None, effort=lambda size: size):
     series, took, once = {name: [] for name in works}, {}, []
     for size in sizes:
         for name in [name for name in works if name not in skipped and size <= (most or {}).get(name, size)]:
-            # What it takes grows no faster than the size does.
-            guess = took[name][1] * max(1, size / took[name][0]) if name in took else 0
+            guess = took[name][1] * effort(size) / effort(took[name][0]) if name in took else 0
             if guess > plan.left():
                 notes.append(f"{name}: {size:,} not run, it would take some {guess:.0f} s")
                 continue

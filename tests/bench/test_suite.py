@@ -77,6 +77,10 @@ class Turns(unittest.TestCase):
         self.assertEqual(figures["series"], {"a": [[1, 5.0, 5.0, 5.0]]})
         self.assertRegex(figures["note"], "^a: 1,000,000,000 not run, it would take some [0-9]{8,} s$")
 
+    def test_what_grows_without_more_work_is_run_whatever_its_size(self):
+        figures = measure.grow({"a": lambda size: time.sleep(0.01) or 5.0}, [1, 10 ** 9], measure.Plan(seconds=60), effort=lambda size: 1)
+        self.assertEqual([point[0] for point in figures["series"]["a"]], [1, 10 ** 9])
+
     def test_who_fails_at_a_size_keeps_its_smaller_ones(self):
         def work(size):
             return 1.0 if size < 10 else failing()
