@@ -380,7 +380,8 @@ class Formats(unittest.TestCase):
                 until(lambda: os.path.getsize(path), "the error")
                 with open(path, encoding="ascii") as file:
                     errors = [json.loads(line) for line in file]
-                self.assertEqual([(line["cause"], line["path"]) for line in errors], [("assert", "/assert")])
+                self.assertEqual([line["path"] for line in errors], ["/assert"])
+                self.assertIn(errors[0]["cause"], ("assert", "abort"))  # a sanitizer takes assert() for itself
                 os.rename(path, path + ".1")
                 server.process.send_signal(signal.SIGUSR1)
                 until(lambda: os.path.exists(path), "a new one")
