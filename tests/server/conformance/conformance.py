@@ -4,11 +4,13 @@
 equal to the list of clauses.
 
     conformance.py --server PATH --echo PLUGIN --docs FILE   (what ctest runs)
+    conformance.py --server PATH --echo PLUGIN --tls         (all of it by TLS)
     conformance.py --write FILE                              (writes the table)
 """
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from clauses import CLAUSES, OTHERS, Server  # noqa: E402
-from wire import Wrong  # noqa: E402
+from wire import Connection, Wrong  # noqa: E402
 
 CONFIG = """[server]
 listen = 127.0.0.1:0
@@ -28,7 +30,18 @@ head = 16K
 size = 256K
 count = 8
 """
+TLS = """[tls]
+listen = 127.0.0.1:0
+cert = {root}/cert.pem
+key = {root}/key.pem
+connections = 64
+"""
 START_S = 20
+
+
+def make_certificate(root):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", root + "/key.pem", "-out",
+                    root + "/cert.pem", "-days", "2", "-subj", "/CN=test"], check=True, capture_output=True)
 
 
 def make_folder(root):
@@ -50,12 +63,14 @@ def make_folder(root):
 class Running:
     """One server process, on a port that the kernel chose."""
 
-    def __init__(self, program, root, name, app, *words):
+    def __init__(self, program, root, name, app, tls):
         config, port_file = os.path.join(root, name + ".conf"), os.path.join(root, name + ".port")
+        errors = os.path.join(root, name + ".errors")
         with open(config, "w") as out:
-            out.write(CONFIG)
-        self.process = subprocess.Popen([program, "-c", config, "--app", app, "--port-file", port_file,
-                                         "--", *words], stderr=subprocess.DEVNULL)
+            out.write(CONFIG + (TLS.format(root=root) if tls else ""))
+        with open(errors, "wb") as stderr:
+            self.process = subprocess.Popen([program, "-c", config, "--app", app, "--port-file", port_file],
+                                            stderr=stderr)
         deadline = time.monotonic() + START_S
         while not (os.path.exists(port_file) and os.path.getsize(port_file)):
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -64,6 +79,16 @@ class Running:
             time.sleep(0.02)
         with open(port_file) as text:
             self.port = int(text.read())
+        while tls:
+            with open(errors) as text:
+                found = re.search(r"listening on 127\.0\.0\.1:(\d+) with TLS", text.read())
+            if found:
+                self.port = int(found[1])
+                break
+            if time.monotonic() > deadline:
+                self.stop()
+                sys.exit("the server does not listen with TLS")
+            time.sleep(0.02)
 
     def stop(self):
         """Its exit status, after SIGTERM."""
@@ -116,6 +141,7 @@ def main():
     parser.add_argument("--write")
     parser.add_argument("--skip", help="the clause of that function is not shown")
     parser.add_argument("--only", help="clauses whose function has this in its name")
+    parser.add_argument("--tls", action="store_true", help="speak TLS to it")
     args = parser.parse_args()
     if args.write:
         with open(args.write, "w") as out:
@@ -127,8 +153,11 @@ def main():
                 sys.exit("%s is not what --write writes: write it again" % args.docs)
     with tempfile.TemporaryDirectory() as root:
         folder = make_folder(root)
-        echo = Running(args.server, root, "echo", args.echo)
-        files = Running(args.server, root, "files", folder)
+        Connection.tls = args.tls
+        if args.tls:
+            make_certificate(root)
+        echo = Running(args.server, root, "echo", args.echo, args.tls)
+        files = Running(args.server, root, "files", folder, args.tls)
         try:
             failed = run_clauses(Server(echo.port, files.port, folder), args.only, args.skip)
         finally:

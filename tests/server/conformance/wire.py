@@ -4,6 +4,7 @@ given, and holds every response against the grammar of RFC 9112."""
 
 import re
 import socket
+import ssl
 from email.utils import parsedate_to_datetime
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
@@ -40,11 +41,73 @@ class Response:
         return "close" in (self.get("Connection") or "").lower()
 
 
+class Tls:
+    """What of a socket a Connection uses, by TLS; of which it can shut its own half, and read on."""
+
+    def __init__(self, plain):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self.plain, self.input, self.output = plain, ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.session = context.wrap_bio(self.input, self.output)
+        self.until(self.session.do_handshake)
+
+    def until(self, step):
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                pass
+            finally:
+                self.flush()
+            data = self.plain.recv(65536)
+            if not data:
+                self.input.write_eof()
+            self.input.write(data)
+
+    def flush(self):
+        if self.output.pending:
+            self.plain.sendall(self.output.read())
+
+    def sendall(self, data):
+        if data:
+            self.session.write(data)
+        self.flush()
+
+    def recv(self, count):
+        try:
+            return self.until(lambda: self.session.read(count))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+        except ssl.SSLError as error:
+            raise Wrong("TLS: %s" % error) from error
+
+    def shutdown(self, _how):
+        try:
+            self.session.unwrap()
+        except ssl.SSLError:
+            pass  # it waits for the other half
+        self.flush()
+        self.plain.shutdown(socket.SHUT_WR)
+
+    def settimeout(self, seconds):
+        self.plain.settimeout(seconds)
+
+    def setsockopt(self, *words):
+        self.plain.setsockopt(*words)
+
+    def close(self):
+        self.plain.close()
+
+
 class Connection:
+    tls = False  # for all of them
+
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
         self.socket.settimeout(TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.tls:
+            self.socket = Tls(self.socket)
         self.buffer, self.ended = b"", False
 
     def __enter__(self):
