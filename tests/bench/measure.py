@@ -89,12 +89,12 @@ def grow(works, sizes, plan, skipped=None, most=None, effort=lambda size: size):
     by the one before would take longer than is left is not run, and `note` says so; `most`
     are the largest sizes that some are asked for at all; a size's time grows as its effort."""
     skipped, notes = {} if skipped is None else skipped, []
-    series, took, once = {name: [] for name in works}, {}, []
+    series, took, once, late = {name: [] for name in works}, {}, [], {}
     for size in sizes:
-        for name in [name for name in works if name not in skipped and size <= (most or {}).get(name, size)]:
+        for name in [name for name in works if name not in skipped and name not in late and size <= (most or {}).get(name, size)]:
             guess = took[name][1] * effort(size) / effort(took[name][0]) if name in took else 0
-            if guess > plan.left():
-                notes.append(f"{name}: {size:,} not run, it would take some {guess:.0f} s")
+            if guess > plan.left() and (name in took or time.monotonic() > plan.ends):
+                late[name] = f"{name} from {size:,} on (some {guess:.0f} s)"
                 continue
             values, rounds = [], 1 if 12 * guess > plan.left() else 3
             try:
@@ -116,6 +116,8 @@ def grow(works, sizes, plan, skipped=None, most=None, effort=lambda size: size):
         raise RuntimeError("none of them could be run: " + "; ".join(f"{name}: {why}" for name, why in skipped.items()))
     if once:
         notes.insert(0, f"some of {min(once):,} and more only once")
+    if late:
+        notes.append("not run, for want of time: " + ", ".join(late.values()))
     result = {"series": series, "rounds": 3}
     return result | ({"note": "; ".join(notes)} if notes else {}) | ({"skipped": skipped} if skipped else {})
 
