@@ -178,6 +178,20 @@ def wait_for(port, process):
     raise SystemExit("the server does not listen")
 
 
+def end(port, process):
+    """By who listens, so that a recorder finishes its trace; with force what does not end by that."""
+    if process.poll() is None:
+        try:
+            os.kill(listener(port), signal.SIGTERM)
+        except (SystemExit, OSError):
+            process.terminate()
+    try:
+        process.wait(120)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # a session of its own
+        process.wait(10)
+
+
 def figures_of(trace, recorder_ns, requests):
     """What the trace and its recorder took, by event."""
     with sqlite3.connect(trace) as db:
@@ -207,9 +221,7 @@ def measure(kind, mode, pail, seconds):
             requests = server.load(seconds)
             spent, recorder = cpu_ns(pid) - before, cpu_ns(process.pid) - recorder
         finally:
-            if process.poll() is None:
-                os.kill(listener(server.port), signal.SIGTERM)
-            process.wait(120)
+            end(server.port, process)
         return spent / requests, figures_of(trace, recorder, requests) if os.path.exists(trace) else {}
 
 

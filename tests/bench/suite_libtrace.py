@@ -36,6 +36,8 @@ def server(plan, kind):
         try:
             cost, about = bench_record.measure(kind, mode, PAIL, 1)
         except SystemExit as error:  # it is a program of its own, too
+            if not isinstance(error.code, str):
+                raise
             raise RuntimeError(error) from error
         figures.setdefault(mode, []).append(about)
         return cost / 1000
