@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 enum { FILE_BYTES_MAX = 256 << 20, RED_ZONE_BYTES = 128 };
-enum { KEY_JSON = 0x200, KEY_STACK, KEY_DEPTH, KEY_CALLS, KEY_RED_ZONE, KEY_NO_MEASURED };
+enum { KEY_JSON = 0x200, KEY_STACK, KEY_DEPTH, KEY_CALLS, KEY_RED_ZONE, KEY_NO_MEASURED, KEY_NO_SERVER };
 
 /* The functions of a plug-in that run on a request's stack. */
 static const char *const hooks[] = {"pail_handle", "pail_request_end"};
@@ -32,7 +32,7 @@ struct words {
 	size_t entry_count, file_count;
 	struct list stack, depth, calls;
 	uint64_t red_zone_bytes;
-	bool json, no_measured;
+	bool json, no_measured, no_server;
 	struct err err; /* of the first word that is wrong */
 };
 
@@ -109,6 +109,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'e': add_text(&words->entry, &words->entry_count, arg); return 0;
 	case KEY_JSON: words->json = true; return 0;
 	case KEY_NO_MEASURED: words->no_measured = true; return 0;
+	case KEY_NO_SERVER: words->no_server = true; return 0;
 	case KEY_STACK:
 	case KEY_DEPTH:
 	case KEY_CALLS:
@@ -126,7 +127,8 @@ static const struct argp_option options[] = {
 	 "Start here, any number of times (pail_handle and, if there is one, pail_request_end)",
 	 0},
 	{"stack", KEY_STACK, "FUNCTION=SIZE", 0,
-	 "All that an external function takes, or the frame of one that varies", 0},
+	 "All that a function takes, its callees too; of a frame that varies its size alone",
+	 0},
 	{"depth", KEY_DEPTH, "FUNCTION=N", 0,
 	 "A function that recurs is entered at most N times at a time", 0},
 	{"calls", KEY_CALLS, "FUNCTION=FUNCTION", 0,
@@ -135,6 +137,8 @@ static const struct argp_option options[] = {
 	 "What a function may use below its frame: 128, of x86-64; 0 for aarch64", 0},
 	{"no-measured", KEY_NO_MEASURED, NULL, 0,
 	 "Without the figures of libc's functions that were measured", 0},
+	{"no-server", KEY_NO_SERVER, NULL, 0,
+	 "Without the figures of the server's own functions: for a program that is no plug-in", 0},
 	{"json", KEY_JSON, NULL, 0, "One JSON document, pail.stackbound/1", 0},
 	{NULL, 0, NULL, 0, NULL, 0},
 };
@@ -441,6 +445,16 @@ static int answer(const struct callgraph *graph, const struct words *words, stru
 	return result;
 }
 
+static void add_known(struct list *list, const struct stack_known *known, size_t count,
+		      const char *source)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct callgraph_fact *fact = list_add(list, known[i].function);
+		fact->value = known[i].bytes;
+		fact->source = source;
+	}
+}
+
 static int run(const char *argv0, struct words *words, struct callgraph *graph)
 {
 	struct err *err = &words->err;
@@ -452,11 +466,10 @@ static int run(const char *argv0, struct words *words, struct callgraph *graph)
 	    entries_default(graph, words, err) < 0)
 		return cli_fail(argv0, err);
 	/* Behind what the user said, which is found first. */
-	for (size_t i = 0; i < stack_known_count && !words->no_measured; i++) {
-		struct callgraph_fact *fact = list_add(&words->stack, stack_known[i].function);
-		fact->value = stack_known[i].bytes;
-		fact->source = stack_known_source;
-	}
+	if (!words->no_server)
+		add_known(&words->stack, stack_server, stack_server_count, stack_server_source);
+	if (!words->no_measured)
+		add_known(&words->stack, stack_known, stack_known_count, stack_known_source);
 	buf_init(&out);
 	int result = answer(graph, words, &out, err);
 	int printed = result < 0 ? cli_fail(argv0, err) : cli_print(argv0, &out);

@@ -107,7 +107,9 @@ struct callgraph_fact {
 
 struct callgraph_facts {
 	uint64_t red_zone_bytes;
-	struct callgraph_fact *stack; /* an external's whole depth; a frame's size */
+	/* All that a function takes, its callees included; of a frame that varies its size
+	 * alone. Those with a `source` are for externals only. */
+	struct callgraph_fact *stack;
 	size_t stack_count;
 	struct callgraph_fact *depth; /* how often a function may be entered at a time */
 	size_t depth_count;

@@ -51,6 +51,19 @@ static struct callgraph_fact *stack_fact(struct search *s, size_t f)
 	return callgraph_fact_of(s->graph, f, s->facts->stack, s->facts->stack_count);
 }
 
+/* The user's word on all that a function with a known frame takes: its calls don't count
+ * then. Figures that we bring are for functions that no unit defines. */
+static struct callgraph_fact *whole_fact(struct search *s, size_t f)
+{
+	enum callgraph_kind kind = s->graph->function[f].kind;
+	struct callgraph_fact *fact = stack_fact(s, f);
+
+	if ((kind != CALLGRAPH_STATIC && kind != CALLGRAPH_BOUNDED) || !fact || fact->source)
+		return NULL;
+	fact->used = true;
+	return fact;
+}
+
 static bool is_indirect(const struct search *s, size_t f)
 {
 	return str_equal(s->graph->function[f].title, str_of(INDIRECT));
@@ -77,6 +90,8 @@ static size_t next_callee(struct search *s, size_t f)
 	struct node *node = &s->node[f];
 	const struct callgraph *graph = s->graph;
 
+	if (whole_fact(s, f))
+		return SIZE_MAX;
 	while (node->next_call != SIZE_MAX) {
 		const struct callgraph_call *call = &graph->call[node->next_call];
 		node->next_call = call->next;
@@ -105,8 +120,10 @@ static void rewind_callees(struct search *s, size_t f)
 static uint64_t own_bytes(struct search *s, size_t f)
 {
 	const struct callgraph_function *function = &s->graph->function[f];
-	struct callgraph_fact *fact = stack_fact(s, f);
+	struct callgraph_fact *fact = stack_fact(s, f), *whole = whole_fact(s, f);
 
+	if (whole)
+		return whole->value;
 	if (function->kind == CALLGRAPH_STATIC || function->kind == CALLGRAPH_BOUNDED)
 		return function->bytes;
 	if (fact) {
@@ -228,8 +245,8 @@ static void component(struct search *s, size_t leader)
 		}
 		s->bound->problem_count = problems;
 	}
-	/* A figure of an external is all that it takes, red zone and callees too. */
-	if (count == 1 && external_only && stack_fact(s, leader))
+	/* Such a figure is all that it takes, red zone and callees too. */
+	if (count == 1 && ((external_only && stack_fact(s, leader)) || whole_fact(s, leader)))
 		below = 0, deepest = SIZE_MAX;
 	for (size_t i = 0; i < count; i++) {
 		struct node *node = &s->node[member[i]];

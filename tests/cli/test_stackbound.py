@@ -116,6 +116,12 @@ class Stackbound(unittest.TestCase):
         self.assertEqual(known["below_bytes"], 0)
         self.assertEqual(known["rests_on"], [{"function": "outside_function", "bytes": 700, "source": "--stack"}])
 
+    def test_a_figure_given_for_a_function_stands_for_all_below_it(self):
+        entry = self.ask("--entry", "circular", "--stack", "even=900")
+        self.assertTrue(entry["bounded"], "what it calls does not count, nor does its recursion")
+        self.assertEqual([(step["function"].split(":")[-1], step["bytes"]) for step in entry["path"]][1:], [("even", 900)])
+        self.assertEqual(entry["bytes"], entry["path"][0]["bytes"] + 900)
+
     def test_measured_figures_are_used_and_named_and_can_be_left_out(self):
         words = ("--entry", "dynamic_frame", "--stack", "dynamic_frame=1200")
         self.assertEqual([fact["function"] for fact in self.ask(*words, level="-O0")["rests_on"]],
