@@ -17,7 +17,15 @@
 #include <unistd.h>
 
 enum { FILE_BYTES_MAX = 256 << 20, RED_ZONE_BYTES = 128 };
-enum { KEY_JSON = 0x200, KEY_STACK, KEY_DEPTH, KEY_CALLS, KEY_RED_ZONE, KEY_NO_MEASURED, KEY_NO_SERVER };
+enum {
+	KEY_JSON = 0x200,
+	KEY_STACK,
+	KEY_DEPTH,
+	KEY_CALLS,
+	KEY_RED_ZONE,
+	KEY_NO_MEASURED,
+	KEY_NO_SERVER
+};
 
 /* The functions of a plug-in that run on a request's stack. */
 static const char *const hooks[] = {"pail_handle", "pail_request_end"};
@@ -138,7 +146,8 @@ static const struct argp_option options[] = {
 	{"no-measured", KEY_NO_MEASURED, NULL, 0,
 	 "Without the figures of libc's functions that were measured", 0},
 	{"no-server", KEY_NO_SERVER, NULL, 0,
-	 "Without the figures of the server's own functions: for a program that is no plug-in", 0},
+	 "Without the figures of the server's own functions: for a program that is no plug-in",
+	 0},
 	{"json", KEY_JSON, NULL, 0, "One JSON document, pail.stackbound/1", 0},
 	{NULL, 0, NULL, 0, NULL, 0},
 };

@@ -5,10 +5,11 @@
  * Depth is measured with paint: an unused stack is full of one pattern, and
  * what was overwritten was used. After a request the painted part is looked
  * for from where the last one had come to, downwards, and STACK_CLEAN_BYTES of
- * whole pattern count as its beginning: code compiled with
- * -fstack-clash-protection touches every page on its way down. A bucket's 1st,
- * 2nd, 4th, 8th ... and every STACK_FULL_EVERY-th request is measured from the
- * bottom up, which no frame with a hole escapes.
+ * whole pattern count as its beginning. A frame with a larger hole, such as an array
+ * that is hardly used, is missed by that (-fstack-clash-protection touches its pages
+ * without changing them). A bucket's 1st, 2nd, 4th, 8th ... and every
+ * STACK_FULL_EVERY-th request is measured from the bottom up, which no frame escapes; it
+ * then finds the holes' depth of those before it, too.
  *
  * A request whose depth nobody writes down, neither a log nor a trace, is not
  * measured each time: paint that was overwritten stays so, and every

@@ -13,7 +13,7 @@ from harness import BUILD, SANITIZED, SOURCE, Server
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CC = os.environ.get("CC", "cc")
-CONF = "[server]\nthreads = 1\n[stack]\nsize = 256K\n[bucket main]\nsize = 256K\ncount = 4\n"
+CONF = "[server]\nthreads = 1\n[stack]\nsize = 256K\n[bucket main]\nsize = 256K\ncount = 1\n"
 FAIL = {"/eat": 500}
 # Below the handler: request_main()'s frame, and what aligns it.
 BEFORE = 128
@@ -52,12 +52,13 @@ class Stack(unittest.TestCase):
             without = run(f"{BUILD}/bin/pail", "stackbound", "--no-server", *words, *graphs)
             self.assertEqual(without.returncode, 1)
             self.assertIn("external  pail_write", without.stdout)
-            with Server(f"{folder}/stack.so", CONF) as server, server.client() as client:
-                for name in names:
+            peaks = {}
+            for name in names:  # a bucket's first request is measured in full, whatever holes its frames have
+                with Server(f"{folder}/stack.so", CONF, options=["--no-supervisor"]) as server, server.client() as client:
                     body = b"x" * 5000 if "body" in name else None
                     status = client.ask("POST" if body else "GET", f"/{name}", body=body).status
                     self.assertIn(status, (FAIL.get(f"/{name}", 200), 201, 202), name)
-                peaks = {line["path"][1:]: line["stack_peak_bytes"] for line in server.wait_lines(len(names))}
+                    peaks[name] = server.wait_lines(1)[0]["stack_peak_bytes"]
         # A request's end has a way of its own, which may be the deepest.
         least = peaks["nothing"]
         for name, entry in bounds.items():
