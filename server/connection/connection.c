@@ -113,7 +113,7 @@ void connection_open(struct connection *c, int fd, struct address *address, bool
 	c->tls_done = false;
 	c->tls = NULL;
 	c->readable = c->writable = true;
-	/* `ready` stays: a slot that was closed on the ready list is on it still. */
+	/* `ready` and `later` stay: a slot that was closed on the ready list is on it still. */
 	c->ended = c->broken = c->stays = c->retry = false;
 	c->pool = NULL;
 	c->given = NULL;
@@ -548,7 +548,7 @@ static void connection_go(struct connection *c)
 		}
 	}
 	/* Others have waited long enough. */
-	worker_ready(c->worker, c);
+	worker_later(c->worker, c);
 }
 
 void connection_advance(struct connection *c)
@@ -574,7 +574,8 @@ void connection_event(struct connection *c, uint32_t events)
 			return;
 		}
 	}
-	connection_advance(c);
+	if (!c->later) /* else it has its turn soon */
+		connection_advance(c);
 }
 
 /* Wakes the request with that, and goes on behind it if it is done. */

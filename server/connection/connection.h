@@ -55,7 +55,8 @@ struct connection {
 	bool stays;    /* after this response */
 	bool secure;   /* speaks TLS */
 	bool tls_done; /* and its handshake is over */
-	bool ready;    /* on the worker's ready list */
+	bool ready;    /* on one of the worker's two ready lists */
+	bool later;    /* the second */
 	bool retry;    /* the request was too large for its class, and the next is to try */
 	uint8_t class_index;                /* of the current request */
 	int16_t route;                      /* that chose it, or -1 */

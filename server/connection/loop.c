@@ -60,6 +60,19 @@ void worker_ready(struct worker *worker, struct connection *c)
 	worker->ready_last = c;
 }
 
+void worker_later(struct worker *worker, struct connection *c)
+{
+	if (c->ready)
+		return;
+	c->ready = c->later = true;
+	c->ready_next = NULL;
+	if (worker->later_last)
+		worker->later_last->ready_next = c;
+	else
+		worker->later_first = c;
+	worker->later_last = c;
+}
+
 static void worker_listen(struct worker *worker, bool on)
 {
 	/* Exclusive: one thread wakes for a newcomer, one that has nothing else to do. */
@@ -364,6 +377,24 @@ static void worker_run_ready(struct worker *worker)
 	}
 }
 
+/* Those that had their time before this turn, up to `last`: for about one slice,
+ * however many they are, since whoever has news meanwhile waits for them all. */
+static void worker_run_later(struct worker *worker, const struct connection *last)
+{
+	uint64_t until_ns = last ? loop_now_ns() + LOOP_SLICE_NS : 0;
+	struct connection *c = NULL;
+
+	while (last && c != last && (!c || loop_now_ns() < until_ns)) {
+		c = worker->later_first;
+		worker->later_first = c->ready_next;
+		if (!worker->later_first)
+			worker->later_last = NULL;
+		c->ready = c->later = false;
+		connection_advance(c);
+		worker_run_ready(worker);
+	}
+}
+
 static void worker_run_timers(struct worker *worker)
 {
 	struct timer *timer;
@@ -388,9 +419,10 @@ static const struct timespec *worker_patience(const struct worker *worker,
 		until_ns = due_ns;
 	if (worker->rest_until_ns && worker->rest_until_ns < until_ns)
 		until_ns = worker->rest_until_ns;
-	if (!worker->ready_first && until_ns == UINT64_MAX)
+	bool ready = worker->ready_first || worker->later_first;
+	if (!ready && until_ns == UINT64_MAX)
 		return NULL;
-	if (!worker->ready_first && until_ns > worker->now_ns)
+	if (!ready && until_ns > worker->now_ns)
 		ns = until_ns - worker->now_ns;
 	if (ns > UINT64_C(60000000000))
 		ns = UINT64_C(60000000000);
@@ -443,6 +475,7 @@ static int worker_wait(struct worker *worker)
 void worker_turn(struct worker *worker)
 {
 	bool newcomers = false, secure = false;
+	const struct connection *last = worker->later_last;
 	int count = worker_wait(worker);
 
 	metrics_add(&worker->turns, 1);
@@ -462,6 +495,7 @@ void worker_turn(struct worker *worker)
 		worker_run_ready(worker);
 	}
 	worker_run_ready(worker);
+	worker_run_later(worker, last);
 	worker_run_timers(worker);
 	patience_look(worker);
 	worker_run_ready(worker);

@@ -35,7 +35,7 @@ enum {
 	LOOP_ACCEPTS = 64,          /* per turn */
 	LOOP_STARVED_NS = 10000000, /* a rest from the listener, without descriptors */
 	LOOP_PIPELINE = 64,         /* requests of one connection per turn */
-	LOOP_SLICE_NS = 200 * 1000, /* and for how long, about */
+	LOOP_SLICE_NS = 100 * 1000, /* and for how long, about */
 };
 
 struct worker_counts {
@@ -74,6 +74,7 @@ struct worker {
 	struct connection *free;
 	struct connection *idle_first, *idle_last;
 	struct connection *ready_first, *ready_last;
+	struct connection *later_first, *later_last; /* have had their time for now */
 	struct pool pool[LIMITS_CLASSES_MAX];
 	struct big_stacks big_stacks;
 	struct red_zone red_zone;
@@ -103,7 +104,9 @@ void worker_turn(struct worker *worker);
 void worker_wake(struct worker *worker);
 
 uint64_t loop_now_ns(void);
+/* Goes on in this turn; or in the next, behind those that have news then. */
 void worker_ready(struct worker *worker, struct connection *connection);
+void worker_later(struct worker *worker, struct connection *connection);
 void worker_idle_add(struct worker *worker, struct connection *connection);
 void worker_idle_remove(struct worker *worker, struct connection *connection);
 /* To the log, unless it is of no interest to the one asked for, and the recorder. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static long number(struct pail_request *r, const char *name, long otherwise)
@@ -62,6 +63,22 @@ static int headers(struct pail_request *r)
 	return 200;
 }
 
+static double now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+static void spin(long ms)
+{
+	double end_ms = now_ms() + (double)ms;
+
+	while (now_ms() < end_ms)
+		;
+}
+
 int pail_handle(struct pail_request *r)
 {
 	const char *path = pail_path(r);
@@ -99,6 +116,9 @@ int pail_handle(struct pail_request *r)
 	} else if (strcmp(path, "/sleep") == 0) {
 		usleep((useconds_t)number(r, "ms", 100) * 1000);
 		snprintf(text, sizeof(text), "slept\n");
+	} else if (strcmp(path, "/spin") == 0) { /* for so long nobody else has its turn */
+		spin(number(r, "ms", 100));
+		snprintf(text, sizeof(text), "spun\n");
 	} else if (strcmp(path, "/ignore-body") == 0) {
 		snprintf(text, sizeof(text), "ignored\n");
 	} else {

@@ -301,6 +301,27 @@ class Batch(unittest.TestCase):
             self.assertEqual(client.read().body, b"GET /a?\n")
             self.assertLess(time.monotonic() - begun, 2.5)
 
+    def one_beside_many(self):
+        """The paths as they were served, of one connection's batch and of another's request,
+        which came while the first of them ran; or None: it came too late for that."""
+        with Server("talk") as server, server.client() as many, server.client() as one:
+            for client in (many, one):
+                client.ask("GET", "/here")
+            many.send(many.request("GET", "/spin?ms=300") + many.request("GET", "/spin?ms=2") * 30)
+            one.send(one.request("GET", "/one"))
+            many.socket.setblocking(False)
+            try:
+                many.socket.recv(1)
+                return None
+            except BlockingIOError:
+                many.socket.settimeout(PATIENCE)
+            return [line["path"] for line in server.wait_lines(34)[2:]]
+
+    def test_one_request_is_served_before_the_rest_of_a_long_batch(self):
+        served = wait_until(self.one_beside_many, "a request while another runs")
+        self.assertEqual(served.count("/spin"), 31)
+        self.assertLess(served.index("/one"), 6)
+
     def test_they_are_in_order_whatever_ends_them(self):
         with Server("talk", "[server]\nsndbuf = 4608\n") as server:
             for last, status in ((b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200), (b"BAD\r\n\r\n", 400),
