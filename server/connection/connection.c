@@ -24,6 +24,12 @@ static void connection_timer(struct connection *c, uint64_t in_ns)
 	timer_set(&c->worker->timers, &c->timer, c->worker->now_ns + in_ns);
 }
 
+/* On the worker's list of those that may be closed for a newcomer. */
+static bool connection_is_idle(const struct connection *c)
+{
+	return c->state == CONNECTION_HEAD || c->state == CONNECTION_BODY;
+}
+
 /* -- input ----------------------------------------------------------------------- */
 
 ssize_t connection_recv(struct connection *c, void *to, size_t bytes)
@@ -136,7 +142,7 @@ void connection_close(struct connection *c)
 {
 	output_flush(c);
 	assert(c->state != CONNECTION_FREE && c->state != CONNECTION_RUN);
-	if (c->state == CONNECTION_HEAD)
+	if (connection_is_idle(c))
 		worker_idle_remove(c->worker, c);
 	if (c->pool)
 		pool_unwait(c->pool, c);
@@ -165,7 +171,7 @@ static void connection_linger(struct connection *c)
 		connection_close(c);
 		return;
 	}
-	if (c->state == CONNECTION_HEAD)
+	if (connection_is_idle(c))
 		worker_idle_remove(c->worker, c);
 	c->state = CONNECTION_LINGER;
 	c->discarded = 0;
@@ -217,7 +223,7 @@ static void connection_log(struct connection *c, int status, const char *cause,
 		.wait_ns = wait_ns,
 		.cause = cause,
 	};
-	bool routed = c->state == CONNECTION_WAIT;
+	bool routed = c->state == CONNECTION_WAIT || c->state == CONNECTION_BODY;
 	uint32_t route = !routed         ? metrics_none(&core.plan)
 			 : c->route >= 0 ? (uint32_t)c->route
 					 : metrics_other(&core.plan);
@@ -319,6 +325,48 @@ static void connection_want(struct connection *c)
 	}
 }
 
+/* All of it that is to be there is there. */
+static void connection_arrived(struct connection *c)
+{
+	worker_idle_remove(c->worker, c);
+	c->state = CONNECTION_WAIT;
+	c->arrival_ns = c->worker->now_ns;
+	connection_want(c);
+}
+
+/* Head and body, if both are to be in the buffer before a bucket is taken; else 0. */
+static uint64_t connection_expected(const struct connection *c)
+{
+	const struct parse_head *head = &c->head;
+
+	if (head->framing != PARSE_BODY_LENGTH || head->expect_continue ||
+	    head->content_length > c->room - head->head_bytes)
+		return 0;
+	return head->head_bytes + head->content_length;
+}
+
+static void connection_body_timer(struct connection *c)
+{
+	c->body_from = c->filled - c->start;
+	connection_timer(c, core.plan.body_timeout_ns);
+}
+
+/* Reads a short body. True when it is there. */
+static bool connection_body(struct connection *c)
+{
+	while (c->filled - c->start < connection_expected(c)) {
+		ssize_t got = connection_fill(c);
+		c->at = c->start;
+		if (got > 0)
+			continue;
+		if (got == 0 || errno != EAGAIN)
+			connection_close(c);
+		return false;
+	}
+	connection_arrived(c);
+	return true;
+}
+
 /* The head is complete: which class, and is there a bucket of it? */
 static void connection_admit(struct connection *c)
 {
@@ -326,9 +374,9 @@ static void connection_admit(struct connection *c)
 	uint32_t class_index = 0;
 	int route = -1;
 
-	worker_idle_remove(c->worker, c);
-	c->state = CONNECTION_WAIT;
+	c->state = CONNECTION_BODY;
 	c->arrival_ns = c->worker->now_ns;
+	c->queued = false;
 	if (core.plan.route_count > 0) {
 		route = limits_route(&core.plan, parse_str(bytes, c->head.method),
 				     parse_path(&c->head, bytes));
@@ -342,7 +390,12 @@ static void connection_admit(struct connection *c)
 				  "body-too-large");
 		return;
 	}
-	connection_want(c);
+	if (c->filled - c->start >= connection_expected(c)) {
+		connection_arrived(c);
+		return;
+	}
+	c->armed = true;
+	connection_body_timer(c);
 }
 
 /* Reads and parses until the head is there. True if something was done. */
@@ -525,6 +578,10 @@ static void connection_go(struct connection *c)
 			if (!connection_head(c))
 				return;
 			break;
+		case CONNECTION_BODY:
+			if (!connection_body(c))
+				return;
+			break;
 		case CONNECTION_WAIT: {
 			struct bucket *bucket = c->given;
 			if (!bucket)
@@ -602,6 +659,13 @@ void connection_timeout(struct connection *c)
 					  "head-timeout");
 		else
 			connection_close(c);
+		return;
+	case CONNECTION_BODY:
+		if (c->filled - c->start - c->body_from >= BODY_PROGRESS_BYTES)
+			connection_body_timer(c);
+		else
+			connection_refuse(c, 408, "the body took too long to come",
+					  "body-timeout");
 		return;
 	case CONNECTION_WAIT:
 		if (c->given)

@@ -5,7 +5,11 @@
  *	HEAD     idle, or a head is coming; no bucket. On the worker's list `idle`,
  *	         the one that has been there longest first: it is closed when the
  *	         table is full and someone new comes
- *	WAIT     the head is complete, no bucket is free: in its pool's line
+ *	BODY     the head is complete, and its body is short enough to come here, into
+ *	         the header buffer, before a bucket is taken: who sends it slowly holds
+ *	         none. On the list `idle` like HEAD. Not for a client that asks first
+ *	         (Expect), nor for a body of unknown length
+ *	WAIT     the request is to have a bucket and none is free: in its pool's line
  *	RUN      has a bucket and a coroutine
  *	DISCARD  answered; the rest of the request's body is read and dropped
  *	LINGER   our side is shut; reads and drops for a moment, so that the answer
@@ -41,6 +45,7 @@ struct worker;
 enum connection_state {
 	CONNECTION_FREE,
 	CONNECTION_HEAD,
+	CONNECTION_BODY,
 	CONNECTION_WAIT,
 	CONNECTION_RUN,
 	CONNECTION_DISCARD,
@@ -74,6 +79,7 @@ struct connection {
 	struct bucket *bucket;
 	char *bytes; /* header buffer */
 	uint32_t room, start, at, filled;
+	uint32_t body_from;  /* BODY: filled - start when its timer was set */
 	uint64_t arrival_ns; /* of the current request's complete head */
 	uint64_t discarded;
 	void *tls;          /* its session, from the first byte on */
@@ -88,6 +94,7 @@ static_assert(sizeof(struct connection) + sizeof(void *) <= LIMITS_CONNECTION_BY
 enum {
 	CONNECTION_FIELDS_BYTES = PARSE_FIELDS_MAX * sizeof(struct parse_field),
 	CONNECTION_HEAD_SLACK_BYTES = 256, /* behind the longest head: input of bodies */
+	BODY_PROGRESS_BYTES = 1024,        /* in each body_timeout, or the end */
 };
 
 /* A new client on an empty slot. */

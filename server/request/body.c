@@ -8,6 +8,9 @@
  * the time spent waiting counts, and it counts across calls: a client that sends
  * a byte now and then does not keep a bucket by it. While others wait for a bucket
  * less is enough to be ended (patience.h).
+ *
+ * A body that is short and of known length was there before the request had a
+ * bucket (connection.h, BODY).
  */
 #include "server/request/bucket.h"
 #include "server/connection/loop.h"
@@ -18,7 +21,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { BODY_PROGRESS_BYTES = 1024, BODY_DIRECT_BYTES = 512, BODY_FIRST_BYTES = 4096 };
+enum { BODY_DIRECT_BYTES = 512, BODY_FIRST_BYTES = 4096 };
 
 static void body_wait(struct pail_request *r)
 {

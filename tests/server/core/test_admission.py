@@ -64,6 +64,31 @@ class Admission(unittest.TestCase):
             self.assertEqual(holder.release().status, 200)
             self.assertEqual(third.ask("GET", "/x").status, 200)
 
+    def test_a_short_body_that_comes_slowly_holds_no_bucket(self):
+        with Server("talk", conf(queue=0)) as server:
+            slow, other = self.clients(server, 2)
+            # The first answer shows that what was sent with its request was read.
+            slow.send(slow.request("GET", "/first") + slow.request("POST", "/echo", [("Content-Length", "10")]) + b"123")
+            self.assertEqual(slow.read().status, 200)
+            for part in (b"4", b"5", b"67"):
+                self.assertEqual(other.ask("GET", "/x").status, 200)
+                slow.send(part)
+            self.assertEqual([line["path"] for line in server.wait_lines(4)], ["/first", "/x", "/x", "/x"])
+            slow.send(b"890" + slow.request("GET", "/last"))
+            self.assertEqual(slow.read().body, b"1234567890")
+            self.assertEqual(slow.read().body, b"GET /last?\n")
+
+    def test_who_sends_a_short_body_slowly_is_shed_like_one_that_idles(self):
+        with Server("talk", conf(connections=4)) as server:
+            slow, *others = self.clients(server, 4)
+            slow.send(slow.request("GET", "/first") + slow.request("POST", "/echo", [("Content-Length", "10")]) + b"123")
+            self.assertEqual(slow.read().status, 200)
+            for client in others:
+                self.assertEqual(client.ask("GET", "/x").status, 200)
+            newcomer = self.clients(server, 1)[0]
+            self.assertEqual(newcomer.ask("GET", "/x").status, 200)
+            self.assertTrue(slow.ended())
+
     def test_those_who_wait_are_served_in_order(self):
         with Server("talk", conf(queue=8, wait="60s")) as server:
             (holder,) = self.holders(server, 1)
@@ -281,7 +306,7 @@ retry = yes
         with Server("talk", conf(queue=4, wait="60s", patience="100ms", count=4)) as server:
             slow = self.clients(server, 8)
             for client in slow:
-                client.send(client.request("POST", "/echo", [("Content-Length", "1000")]) + b"x")
+                client.send(client.request("POST", "/echo", [("Content-Length", "100000")]) + b"x")
             good = self.clients(server, 1)[0]
             wait_until(lambda: good.ask("GET", "/x").status == 200, "a place and a bucket")
             # Whoever waited had one ended; the last have their buckets still.

@@ -15,6 +15,8 @@
  *	no free bucket's memory has changed, and none that a request holds but by
  *	itself; what is free is empty
  *
+ * Before it begins, writes.h holds how many writes answers take.
+ *
  * In the end clients only read, and time passes: then every request has been
  * answered or its connection closed, and every slot and bucket is free.
  */
@@ -25,6 +27,7 @@
 #include "server/memory/malloc.h"
 #include "tests/server/simulation/client.h"
 #include "tests/server/simulation/world.h"
+#include "tests/server/simulation/writes.h"
 
 #include <getopt.h>
 #include <pail/handler.h>
@@ -408,6 +411,7 @@ int main(int argc, char **argv)
 	world_init(seed);
 	clients_init();
 	open_core();
+	writes_check(turn);
 	play(steps);
 	return 0;
 }

@@ -245,7 +245,9 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 		errno = EAGAIN;
 		return -1;
 	}
-	if (world_chance(4)) /* memory is short; then EPOLLOUT comes when it is there */
+	s->writes++;
+	if (!world.whole &&
+	    world_chance(4)) /* memory is short; then EPOLLOUT comes when it is there */
 		room = 1 + world_draw(room);
 	for (size_t i = 0; i < message->msg_iovlen && sent < room; i++) {
 		size_t length = message->msg_iov[i].iov_len;

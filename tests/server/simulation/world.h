@@ -40,12 +40,14 @@ struct world_socket {
 	void *pointer;
 	uint32_t events; /* not told yet */
 	size_t in_bytes, out_bytes;
+	uint64_t writes; /* of the server's that wrote something */
 	unsigned char in[WORLD_IN_BYTES], out[WORLD_OUT_BYTES];
 };
 
 struct world {
 	uint64_t random, seed, step, now_ns;
 	bool faults; /* descriptors run out now and then, and the like */
+	bool whole;  /* no write is shorter than it must be */
 	struct world_socket socket[WORLD_SOCKETS];
 	int backlog[WORLD_SOCKETS], backlog_count;
 	bool listens[WORLD_WORKERS];
