@@ -18,8 +18,8 @@ struct exchange {
 static const struct exchange exchanges[] = {
 	{"a response of the handler", "GET /x?1 HTTP/1.1\r\nHost: a\r\n\r\n", 1, 1, 1},
 	{"one to HEAD", "HEAD /x?1 HTTP/1.1\r\nHost: a\r\n\r\n", 1, 1, 1},
-	{"one behind a body",
-	 "POST /b?1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde", 1, 1, 1},
+	{"one behind a body", "POST /b?1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde",
+	 1, 1, 1},
 	{"one behind a body that no one reads",
 	 "POST /x?1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde", 1, 1, 1},
 	{"one of a request that failed", "GET /j?1 HTTP/1.1\r\nHost: a\r\n\r\n", 1, 1, 1},
