@@ -17,27 +17,70 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { ITEMS = 512 };
 
-static void read_trace(const char *path)
+static void read_requests(struct trace *trace)
 {
 	struct err err;
-	struct trace *trace;
-	struct trace_columns columns;
 	struct trace_cursor *cursor;
 	struct trace_request r;
-	if (trace_open(path, &trace, &err) != 0)
+	if (trace_requests(trace, &cursor, &err) != 0)
 		return;
+	while (trace_next(cursor, &r, &err) == 1) {
+		struct replay_op *ops;
+		uint32_t *sites;
+		size_t count;
+		if (trace_replay(trace, r.id, &ops, &count, &err) == 1)
+			free(ops);
+		if (trace_replay_sites(trace, r.id, &sites, &count, &err) == 1)
+			free(sites);
+	}
+	trace_cursor_close(cursor);
+}
+
+static void read_stream(struct trace *trace)
+{
+	struct err err;
+	struct trace_stream *stream = NULL;
+	struct trace_part part;
+	if (trace_stream_open(trace, ARENA_BUMP, &stream, &err) != 0)
+		return;
+	while (trace_stream_next(stream, &part, &err) == 1)
+		for (size_t i = 0; i < part.count; i++)
+			if (part.route_index[i] >= part.route_count || part.service_ns[i] < 0)
+				abort();
+	trace_stream_close(stream);
+}
+
+static void read_raw(struct trace *trace)
+{
+	struct err err;
+	struct trace_raw_cursor *cursor;
+	struct trace_raw raw;
+	if (trace_raw(trace, &cursor, &err) != 1)
+		return;
+	while (trace_raw_next(cursor, &raw, &err) == 1)
+		;
+	trace_raw_close(cursor);
+}
+
+static void read_trace(const char *path)
+{
+	struct err err = {0};
+	struct trace *trace;
+	struct trace_columns columns;
+	struct trace_sites sites;
+	if (trace_open(path, &trace, &err) != 0) {
+		if (err.text[0] == '\0')
+			abort();
+		return;
+	}
 	trace_meta_int(trace, "span_ns", 0);
 	if (trace_columns_load(trace, ARENA_REUSE, &columns, &err) == 0)
 		trace_columns_release(&columns);
-	if (trace_requests(trace, &cursor, &err) == 0) {
-		while (trace_next(cursor, &r, &err) == 1) {
-			struct replay_op *ops;
-			size_t count;
-			if (trace_replay(trace, r.id, &ops, &count, &err) == 1)
-				free(ops);
-		}
-		trace_cursor_close(cursor);
-	}
+	if (trace_sites_load(trace, &sites, &err) == 0)
+		trace_sites_release(&sites);
+	read_requests(trace);
+	read_stream(trace);
+	read_raw(trace);
 	trace_close(trace);
 }
 
@@ -89,7 +132,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else if (data[0] == 2) {
 		read_rows(data + 3, size - 3);
 	} else {
-		char path[] = "/tmp/pail-fuzz-XXXXXX";
+		char path[] = "/dev/shm/pail-fuzz-XXXXXX";
 		int fd = mkstemp(path);
 		if (fd < 0)
 			return 0;
