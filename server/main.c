@@ -2,7 +2,6 @@
 #include "server/server.h"
 
 #include "base/conf.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/table.h"
 #include "base/units.h"
@@ -36,6 +35,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { EXIT_BAD_USAGE = 2, EXIT_BAD_INPUT = 3 };
@@ -355,14 +355,28 @@ static int core_open(const struct options *options, struct err *err)
 	return 0;
 }
 
+/* Whole or not at all, and closed before it can be seen: who waits for it may count
+ * our descriptors next. */
 static int port_write(const char *path, unsigned port, struct err *err)
 {
-	char text[16];
+	char temporary[4096];
 
 	if (!path)
 		return 0;
-	int length = snprintf(text, sizeof(text), "%u\n", port);
-	return file_write_atomic(path, text, (size_t)length, 0644, err);
+	int length = snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
+	if ((size_t)length >= sizeof(temporary))
+		return err_set(err, "the path of the port file is too long");
+	int fd = mkstemp(temporary);
+	if (fd < 0)
+		return err_errno(err, "can't write the port to '%s'", path);
+	bool failed = fchmod(fd, 0644) < 0 || dprintf(fd, "%u\n", port) < 0;
+	failed |= close(fd) < 0;
+	if (failed || rename(temporary, path) < 0) {
+		err_errno(err, "can't write the port to '%s'", path);
+		unlink(temporary);
+		return -1;
+	}
+	return 0;
 }
 
 /* -- the main thread's part while the workers serve ---------------------------------------- */

@@ -132,7 +132,7 @@ int guest_start(struct guest *guest, const char *program, const struct plan *pla
 	char conf[512], port[512], messages[512], log[512];
 	const char *argv[ARGUMENTS_MAX];
 	int argc = 0;
-	assert(guest->folder[0] != '\0' && guest->pid == 0);
+	assert(program && guest->folder[0] != '\0' && guest->pid == 0);
 	if (conf_put(guest, plan, err) == -1)
 		return -1;
 	guest_path(guest, "pail.conf", conf, sizeof conf);
