@@ -30,8 +30,9 @@ class Plan:
 
     def __init__(self, quick=False, rounds=9, least=3, seconds=60.0, ends=float("inf"), requests=0):
         self.quick, self.rounds, self.least, self.requests = quick, max(rounds, 1), min(least, max(rounds, 1)), requests
-        self.ends = ends
-        self.until = min(time.monotonic() + seconds, ends)
+        # Its least rounds may take twice its time, and never longer than all may.
+        self.late = min(time.monotonic() + 2 * seconds, ends)
+        self.until, self.ends = min(time.monotonic() + seconds, ends), ends
 
     def left(self):
         return self.until - time.monotonic()
@@ -60,7 +61,7 @@ def in_turns(works, plan, skipped):
     """{name: [value of each round]}; who fails goes to `skipped`, with the reason."""
     values, took = {name: [] for name in works}, 0.0
     for turn in range(plan.rounds):
-        if turn and (time.monotonic() > plan.ends or (turn >= plan.least and took > plan.left())):
+        if turn and (time.monotonic() > plan.late or (turn >= plan.least and took > plan.left())):
             break
         began = time.monotonic()
         for name in list(values) if turn % 2 else list(values)[::-1]:

@@ -62,9 +62,12 @@ class Turns(unittest.TestCase):
         with self.assertRaisesRegex(RuntimeError, "a: it is broken"):
             measure.compare({"a": failing}, measure.Plan(), "a")
 
-    def test_when_the_time_is_over_the_least_rounds_are_kept_and_after_the_end_of_all_one(self):
-        plan = measure.Plan(rounds=9, least=3, seconds=-1)
+    def test_when_the_time_is_over_the_least_rounds_are_kept_and_after_twice_the_time_or_all_one(self):
+        plan = measure.Plan(rounds=9, least=3)
+        plan.until = 0
         self.assertEqual(measure.compare({"a": lambda: 1.0}, plan, "a")["rounds"], 3)
+        plan.late = 0
+        self.assertEqual(measure.compare({"a": lambda: 1.0}, plan, "a")["rounds"], 1)
         plan = measure.Plan(rounds=9, least=3, ends=time.monotonic() - 1)
         self.assertEqual(measure.compare({"a": lambda: 1.0}, plan, "a")["rounds"], 1)
 
