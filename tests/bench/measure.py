@@ -85,10 +85,11 @@ def compare(works, plan, reference, skipped=None):
     return result | ({"skipped": skipped} if skipped else {})
 
 
-def grow(works, sizes, plan, skipped=None, most=None, effort=lambda size: size):
+def grow(works, sizes, plan, skipped=None, most=None, effort=lambda size: size, thrice=40):
     """{"series": {name: [[size, median, least, most]...]}}: works take the size. A size that
     by the one before would take longer than is left is not run, and `note` says so; `most`
-    are the largest sizes that some are asked for at all; a size's time grows as its effort."""
+    are the largest sizes that some are asked for at all; a size's time grows as its effort.
+    Each is run three times while `thrice` times its time is left, then once."""
     skipped, notes = {} if skipped is None else skipped, []
     series, took, once, late = {name: [] for name in works}, {}, [], {}
     for size in sizes:
@@ -97,7 +98,7 @@ def grow(works, sizes, plan, skipped=None, most=None, effort=lambda size: size):
             if guess > plan.left() and (name in took or time.monotonic() > plan.ends):
                 late[name] = f"{name} from {size:,} on (some {guess:.0f} s)"
                 continue
-            values, rounds = [], 1 if 12 * guess > plan.left() else 3
+            values, rounds = [], 1 if thrice * guess > plan.left() else 3
             try:
                 for _ in range(rounds):
                     began = time.monotonic()

@@ -209,7 +209,7 @@ def connections(plan):
 
         def work(peer):
             return lambda size: load(peer, count(size), connections=size)
-        return grow({name: work(peer) for name, peer in there.items()}, sizes, plan, skipped, effort=count)
+        return grow({name: work(peer) for name, peer in there.items()}, sizes, plan, skipped, effort=count, thrice=6)
 
 
 def requests(plan):
@@ -231,7 +231,7 @@ def buckets(plan):
                 raise RuntimeError(skipped["pail"])
             load(there["pail"], 1000, ("/1",))
             return load(there["pail"], 1000 if plan.quick else MANY, ("/1",))
-    return grow({"pail": work}, [8, 64] if plan.quick else [8, 64, 512, 2048, 8192], plan, effort=lambda _: 1)
+    return grow({"pail": work}, [8, 64] if plan.quick else [8, 64, 512, 2048, 8192], plan, effort=lambda _: 1, thrice=6)
 
 
 def idle_bytes(plan):
@@ -313,5 +313,5 @@ def run(suite):
     suite.run("server", "idle", "Memory for an idle keep-alive connection, beyond what is mapped at start", idle_bytes, 10,
               unit="bytes", better="less", command="")
     suite.run("server", "grow-connections", "As connections grow", connections, 35, x="connections", **cpu, command="wrk -t1")
-    suite.run("server", "grow-requests", "As requests grow", requests, 200, x="requests", **cpu, command="wrk -t1 -c64; h2load --h1 -c64")
+    suite.run("server", "grow-requests", "As requests grow", requests, 300, x="requests", **cpu, command="wrk -t1 -c64; h2load --h1 -c64")
     suite.run("server", "grow-buckets", "As buckets grow", buckets, 25, x="buckets", **cpu, command="wrk -t1 -c64")

@@ -119,7 +119,7 @@ def buckets(plan):
         traces = Traces(folder)
         traces.made(count)
         return grow({"pail simulate, one candidate": lambda n: cpu_of(PAIL, "simulate", traces.path, "--size", "4M", "--count", str(n)) / count * 1e9},
-                    [8, 64] if plan.quick else [8, 64, 512, 2048, 8192], plan, effort=lambda _: 1)
+                    [8, 64] if plan.quick else [8, 64, 512, 2048, 8192], plan, effort=lambda _: 1, thrice=6)
 
 
 def run(suite):
