@@ -31,6 +31,7 @@ static void on_wait_begin(struct attribute *a, struct thread *t, const struct ri
 	turn_boundary(a, t);
 	t->waited = true;
 	t->polls |= kind == WAIT_EPOLL || kind == WAIT_POLL || kind == WAIT_SELECT;
+	t->listens |= kind == WAIT_EPOLL;
 }
 
 static void on_wait_end(struct thread *t, const struct ring_event *e)
@@ -54,9 +55,28 @@ static void on_wait_end(struct thread *t, const struct ring_event *e)
 		t->named = entry->owner;
 }
 
-static void on_epoll_ctl(struct thread *t, const struct ring_event *e)
+/* A worker has answered and gives the connection back to the thread that listens: it is
+ * done with the request, and what it does next, before it waits for work where we may
+ * not see it, is for another. (A thread that listens itself is still at it.) */
+static void give_back(struct attribute *a, struct thread *t, int fd)
+{
+	struct fd_entry *entry = fds_entry(&t->process->fds, fd);
+	struct connection *c = entry && entry->kind == FD_CONNECTION
+				       ? turn_connection(a, entry->owner)
+				       : NULL;
+	struct request *r = c ? turn_request(a, c->extra->current) : NULL;
+
+	if (t->listens || turn_request(a, t->marked) || !r || r->state == REQUEST_RUNNING ||
+	    turn_response_open(c) || !ref_equal(t->owner, r->self))
+		return;
+	turn_boundary(a, t);
+}
+
+static void on_epoll_ctl(struct attribute *a, struct thread *t, const struct ring_event *e)
 {
 	int op = (int)(e->a >> 32), fd = (int)(uint32_t)e->a;
+	if (op != EPOLL_CTL_DEL)
+		give_back(a, t, fd);
 	if (op == EPOLL_CTL_DEL)
 		fds_epoll_remove(&t->process->fds, (int)e->value, fd);
 	else
@@ -397,7 +417,7 @@ void attribute_event(struct attribute *a, const struct ring_event *e)
 	case EVENT_READ:
 	case EVENT_WRITE: wire_io(a, t, e); break;
 	case EVENT_MORE: wire_more(a, t, e); break;
-	case EVENT_EPOLL_CTL: on_epoll_ctl(t, e); break;
+	case EVENT_EPOLL_CTL: on_epoll_ctl(a, t, e); break;
 	case EVENT_WAIT_BEGIN:
 		on_wait_begin(a, t, e);
 		t->waiting_cpu_ns = t->open_cpu_ns;

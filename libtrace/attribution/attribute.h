@@ -25,7 +25,8 @@
  * 12  with exactly one request in flight, what nobody owns on a thread that
  *     serves is its own
  * 13  a request ends at the boundary after its last write; escapes are judged
- *     there, its time ends with the write
+ *     there, its time ends with the write; that a worker gives the connection back to
+ *     the epoll of another thread is such a boundary
  * 14  connections own what is allocated between accept and the first read
  * 15  marks override all
  *
