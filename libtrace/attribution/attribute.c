@@ -28,10 +28,27 @@ static void on_wait_begin(struct attribute *a, struct thread *t, const struct ri
 		return; /* rule 8: it waits for itself */
 	if (kind == WAIT_SLEEP && t->open)
 		return;
+	if (kind == WAIT_POLL || kind == WAIT_SELECT)
+		t->crowd |= e->value > 1;
+	if (t->ahead && t->open && kind == WAIT_POLL && e->value == 1)
+		return; /* for the request that it has made ready for */
 	turn_boundary(a, t);
 	t->waited = true;
 	t->polls |= kind == WAIT_EPOLL || kind == WAIT_POLL || kind == WAIT_SELECT;
-	t->listens |= kind == WAIT_EPOLL;
+}
+
+/* Whether epoll named a connection: not only new ones to be accepted. */
+static bool for_connections(struct thread *t, const struct ring_event *e)
+{
+	for (size_t at = 0; at + 8 <= e->payload.length; at += 8) {
+		uint64_t data;
+		memcpy(&data, e->payload.bytes + at, 8);
+		int fd = fds_epoll_find(&t->process->fds, (int)e->value, data);
+		const struct fd_entry *entry = fd >= 0 ? fds_entry(&t->process->fds, fd) : NULL;
+		if (entry && (entry->kind == FD_CONNECTION || entry->kind == FD_OUTBOUND))
+			return true;
+	}
+	return false;
 }
 
 static void on_wait_end(struct thread *t, const struct ring_event *e)
@@ -41,6 +58,7 @@ static void on_wait_end(struct thread *t, const struct ring_event *e)
 		t->open_cpu_ns = t->waiting_cpu_ns; /* waiting is for nobody */
 	if (e->flags != WAIT_EPOLL || e->a <= 0)
 		return;
+	t->listens = t->listens || for_connections(t, e);
 	if (e->a > 1) {
 		t->several = true;
 		return;
@@ -61,9 +79,8 @@ static void on_wait_end(struct thread *t, const struct ring_event *e)
 static void give_back(struct attribute *a, struct thread *t, int fd)
 {
 	struct fd_entry *entry = fds_entry(&t->process->fds, fd);
-	struct connection *c = entry && entry->kind == FD_CONNECTION
-				       ? turn_connection(a, entry->owner)
-				       : NULL;
+	struct connection *c =
+		entry && entry->kind == FD_CONNECTION ? turn_connection(a, entry->owner) : NULL;
 	struct request *r = c ? turn_request(a, c->extra->current) : NULL;
 
 	if (t->listens || turn_request(a, t->marked) || !r || r->state == REQUEST_RUNNING ||

@@ -26,7 +26,8 @@
  *     serves is its own
  * 13  a request ends at the boundary after its last write; escapes are judged
  *     there, its time ends with the write; that a worker gives the connection back to
- *     the epoll of another thread is such a boundary
+ *     the epoll of another thread is such a boundary, and so is, where a thread serves
+ *     one connection at a time, that it looks in vain for the next request
  * 14  connections own what is allocated between accept and the first read
  * 15  marks override all
  *

@@ -273,7 +273,7 @@ bool turn_leave(struct attribute *a, const struct thread *t, struct request *r)
 void turn_touch(struct attribute *a, struct thread *t, struct request *r, bool write)
 {
 	t->serves = true;
-	t->handed = false;
+	t->handed = t->ahead = false;
 	if (turn_request(a, t->marked)) {
 		turn_add(a, t, r->self);
 		return;
@@ -428,6 +428,6 @@ void turn_boundary(struct attribute *a, struct thread *t)
 	turn_settle_fallback(a, t);
 	turn_judge(a, t);
 	t->named = nobody;
-	t->several = false;
+	t->several = t->ahead = false;
 	turn_open(t, nobody);
 }

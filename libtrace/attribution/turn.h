@@ -79,7 +79,9 @@ struct thread {
 	bool several;           /* its wait returned several events */
 	bool serves;            /* has touched a request */
 	bool polls;             /* waits for descriptors: gets its work there, not by hand */
-	bool listens;           /* by epoll */
+	bool listens;           /* it waits for connections by epoll */
+	bool crowd;             /* it has waited for several by poll or select */
+	bool ahead;             /* it has asked for the next request of its connection */
 	struct ref unit[UNIT_REQUESTS_MAX];
 	uint32_t unit_count;
 	bool handed;          /* its request came to it by what it freed, or by a queue */

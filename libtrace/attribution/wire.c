@@ -359,11 +359,26 @@ static void below_tls(struct attribute *a, struct thread *t, struct connection *
 	turn_open(t, c->self);
 }
 
+/* A thread that serves one connection at a time has answered, and looks in vain whether
+ * the next request is there: what it does from here on is for that one, also if it
+ * waits for it (Apache makes the request's pool and tables before it reads). */
+static void ask_for_next(struct attribute *a, struct thread *t, const struct connection *c,
+			 const struct request *current)
+{
+	if (t->listens || t->crowd || turn_request(a, t->marked) || !current ||
+	    current->state == REQUEST_RUNNING || turn_response_open(c) ||
+	    !ref_equal(t->owner, current->self))
+		return;
+	turn_boundary(a, t);
+	t->ahead = true;
+}
+
 static void connection_read(struct attribute *a, struct thread *t, struct connection *c,
 			    const struct ring_event *e)
 {
 	struct request *current = turn_request(a, c->extra->current);
 	if (e->a < 0 && (e->a == -EAGAIN || e->a == -EINTR)) {
+		ask_for_next(a, t, c, current);
 		if (t->open && t->owner.kind == OWNER_NONE)
 			t->named = c->self;
 		return;

@@ -107,12 +107,16 @@ def gnutls(folder):
                    port) as r:
         both(port, "/", 48, keep=False, tls=True)
     # All connections are served by one loop around select(), which gives many at
-    # once: that cannot be narrowed as epoll's is.
+    # once: that cannot be narrowed as epoll's is. So of two that come together one may
+    # have what is the other's, and only what they need together is sure.
+    together = {}
     for c in (1, 16):
-        rows = r.rows("SELECT need_bump_bytes, status FROM request WHERE target = ?"
-                      " ORDER BY 1", f"/?c={c}")
-        print(c, rows[0], rows[24], rows[47])
+        rows = r.rows("SELECT need_bump_bytes, status, requested_bytes FROM request"
+                      " WHERE target = ? ORDER BY 1", f"/?c={c}")
+        together[c] = sum(row[2] for row in rows)
+        print(c, rows[0], rows[24], rows[47], together[c])
         assert len(rows) == 48 and all(row[1] == 200 for row in rows)
+    assert abs(together[1] - together[16]) <= 0.1 * together[1], together
     check_all(r, 96)
     no_blind_tls(r)
 
@@ -177,13 +181,18 @@ IndexOptions FancyIndexing
     assert count < 10000 and 500000 < listed < 1500000, (count, listed)
     _, zipped = check(r, "/big.txt", 96, least=100, slack=0.005, count_slack=0.05)
     assert zipped > 300000, zipped
-    # In event a thread takes a connection and allocates OpenSSL's read buffer for it
-    # before it reads, and the request's own pool: they go with the one it had before.
-    _, zipped_tls = check(r, "/tls/big.txt", 96, least=5, slack=0.05 if mpm == "event" else 0.001,
-                          count_slack=0.3)
+    _, zipped_tls = check(r, "/tls/big.txt", 96, least=5, slack=0.005, count_slack=0.05)
     assert zipped_tls > 300000, zipped_tls
     check_all(r, 10 * 96)
     no_blind_tls(r)
+    # What a request's pool held is gone before the connection's next request: all that
+    # outlives one is a word of the connection's. (Not asked of prefork where the answer
+    # is held back until the next request has its pool: /many/ and TLS.)
+    for target in ("/big.txt?c=1",) if mpm == "prefork" else ("/many/?c=1", "/big.txt?c=1"):
+        escapes = sorted(row[0] for row in r.rows(
+            "SELECT escapes FROM request WHERE target = ? AND sequence > 1", target))
+        print(target, "escapes", escapes[0], escapes[47], escapes[85])
+        assert escapes[85] <= 2, escapes
 
 
 def event(folder):
@@ -308,8 +317,12 @@ def memcached(folder):
         at_once(port, [put, get, get], 20, stored + 2 * value, 16)
         at_once(port, [header], 10, 24, 2)
     count = routes(r)
-    print(count, middle(r, "get"), middle(r, "set"), sep="\n")
+    get, put = middle(r, "get"), middle(r, "set")
+    print(count, get, put, sep="\n")
     assert count == {"set": 60 + 320, "get": 60 + 320 + 640, "noop": 20}, count
+    # It has its items in slabs: nothing is allocated, over one connection or sixteen, but
+    # where a slab or a buffer is new.
+    assert get[0][:2] == put[0][:2] == (0, 0) and get[0][2] >= 1010 and put[0][2] >= 370
     check_all(r, 380 + 1020 + 20)
 
 

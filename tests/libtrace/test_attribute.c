@@ -2,6 +2,7 @@
 /* Every server model as a script of events. */
 #include "tests/libtrace/script.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -449,6 +450,78 @@ static void test_attribute__marks_override_all(void **state)
 	script_expect("job", 9000, TRACE_EXACT);
 }
 
+/* As Apache's workers do, whose waits for work cannot be seen: a thread listens, others
+ * answer, tidy up and put the connection back. */
+static void test_attribute__a_worker_that_gives_back_is_done(void **state)
+{
+	(void)state;
+	script_on(1, 1);
+	for (int fd = 10; fd < 12; fd++) {
+		script_accept(fd);
+		script_watch(fd);
+		script_epoll(-1, 1, fd);
+	}
+	script_on(1, 2);
+	for (int k = 1; k <= 4; k++) {
+		int fd = 10 + k % 2;
+		uint64_t pool = script_alloc(100); /* for the request that is read next */
+		script_get(fd, k);
+		script_alloc(1000 * (uint64_t)k);
+		script_answer(fd);
+		script_free(script_alloc(10));
+		script_free(pool);
+		script_watch(fd);
+	}
+	script_alloc(7);
+	script_finish();
+	assert_int_equal(script_row_count, 4);
+	for (int k = 1; k <= 4; k++) {
+		char route[16];
+		snprintf(route, sizeof(route), "GET /%d", k);
+		script_expect(route, 1000 * k + 110, TRACE_EXACT);
+		assert_int_equal(script_row(route)->escapes, 1);
+		assert_int_equal(script_row(route)->escaped_bytes, 1000 * k);
+	}
+}
+
+/* As Apache's processes do: one connection each, and the next request's pool is made
+ * before they wait for it. A loop that drains what it reads goes on with the old one. */
+static void test_attribute__to_look_for_the_next_request_ends_one(void **state)
+{
+	(void)state;
+	script_on(1, 1);
+	script_accept(10);
+	for (int k = 1; k <= 3; k++) {
+		script_get(10, k);
+		script_alloc(1000 * (uint64_t)k);
+		script_answer(10);
+		script_emit((struct ring_event){.kind = EVENT_READ, .value = 10, .a = -EAGAIN});
+		script_alloc(100); /* for the next */
+		script_poll(1);
+	}
+	script_end_of_file(10);
+	script_close(10);
+	script_on(2, 2);
+	script_poll(5);
+	script_accept(11);
+	script_get(11, 9);
+	uint64_t held = script_alloc(9000);
+	script_answer(11);
+	script_emit((struct ring_event){.kind = EVENT_READ, .value = 11, .a = -EAGAIN});
+	script_free(held);
+	script_poll(5);
+	script_finish();
+	assert_int_equal(script_row_count, 4);
+	script_expect("GET /1", 1000, TRACE_EXACT);
+	script_expect("GET /2", 2100, TRACE_EXACT);
+	script_expect("GET /3", 3100, TRACE_EXACT);
+	assert_int_equal(script_row("GET /3")->escapes, 2);
+	script_expect("GET /9", 9000, TRACE_EXACT);
+	assert_int_equal(script_row("GET /9")->escapes, 0);
+	assert_int_equal(script_row("GET /9")->frees, 1);
+	script_expect_totals(0, 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -467,6 +540,8 @@ int main(void)
 		SCRIPT_TEST(test_attribute__alone_in_flight_owns_what_nobody_does),
 		SCRIPT_TEST(test_attribute__two_in_flight_are_called_ambiguous),
 		SCRIPT_TEST(test_attribute__marks_override_all),
+		SCRIPT_TEST(test_attribute__a_worker_that_gives_back_is_done),
+		SCRIPT_TEST(test_attribute__to_look_for_the_next_request_ends_one),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
