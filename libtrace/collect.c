@@ -259,7 +259,8 @@ int collect_open(const struct collect_options *o, struct collect **collect, stru
 		err_set(err, "out of memory");
 	else if (rows_reserve(&c->replay) != 0)
 		err_errno(err, "no address space to replay requests in");
-	else if (o->begin.name && probes_open(&o->begin, &o->end, &c->probes, err) != 0)
+	else if (o->begin.name && probes_open(&o->begin, &o->end, o->split == SPLIT_MARKER,
+					      &c->probes, err) != 0)
 		; /* said */
 	else if (trace_create(o->trace_path, &c->trace, err) == 0 &&
 		 ring_create(&ring, &c->ring, err) == 0 && begin_sites(c, err) == 0 &&

@@ -56,6 +56,7 @@ struct probes {
 	size_t cpus;
 	uint64_t id[CPUS_MAX][KINDS];
 	char label[128];
+	bool alone;
 	struct note *note;
 	size_t count, room, next;
 	bool drained;
@@ -171,7 +172,7 @@ static int open_cpu(struct probes *p, size_t cpu, int type, const char *const pa
 }
 
 int probes_open(const struct probe_function *begin, const struct probe_function *end,
-		struct probes **probes, struct err *err)
+		bool alone, struct probes **probes, struct err *err)
 {
 #if !defined(__x86_64__)
 	return err_set(err, "functions can be watched on x86-64 only: marks by pail/mark.h do"
@@ -200,6 +201,7 @@ int probes_open(const struct probe_function *begin, const struct probe_function 
 		for (int kind = 0; kind < KINDS; kind++)
 			p->cpu[i].fd[kind] = -1;
 	snprintf(p->label, sizeof(p->label), "%s", begin->name);
+	p->alone = alone;
 	for (size_t i = 0; i < p->cpus; i++)
 		if (open_cpu(p, i, type, path, offset, err) != 0) {
 			probes_close(p);
@@ -348,7 +350,7 @@ static void begin(struct probes *p, const struct seen *s, const struct note *n,
 	mark->kind = EVENT_MARK_BEGIN;
 	mark->b = p->last_id;
 	mark->value = s->fd;
-	if (!s->fd)
+	if (!s->fd || p->alone)
 		mark->payload = (struct str){p->label, strlen(p->label)};
 }
 

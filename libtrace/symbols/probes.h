@@ -28,9 +28,11 @@ struct probe_function {
 struct probes;
 /* Watched are all processes that run the file, and those count that the ring
  * knows: an inherited probe would be made anew at each fork of the program, out
- * of its own memory and with its own rights, and make the fork fail. */
+ * of its own memory and with its own rights, and make the fork fail. A request on a
+ * connection keeps the name that it has there; if it has none, because nothing but
+ * marks makes requests (`alone`), then it has that of the function, as others do. */
 int probes_open(const struct probe_function *begin, const struct probe_function *end,
-		struct probes **probes, struct err *err);
+		bool alone, struct probes **probes, struct err *err);
 void probes_close(struct probes *probes);
 
 /* Gives the marks that come before `event`, an event of the ring, to the

@@ -98,6 +98,40 @@ http {{ access_log off; {paths} types {{ text/plain txt; }} root {www};
     no_blind_tls(r)
 
 
+def marker(folder):
+    """nginx, its requests told by two of its functions: what is said on the wire does
+    not count, and each is there once and needs the same."""
+    program, port, www = need("nginx"), free_port(), documents(folder)
+    if os.getuid() != 0 or not os.path.exists("/sys/bus/event_source/devices/uprobe/type"):
+        print("uprobes want root and a kernel that has them")
+        sys.exit(77)
+    paths = "".join(f"{kind}_temp_path {folder}/{kind};"
+                    for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    with open(f"{folder}/nginx.conf", "w", encoding="ascii") as f:
+        f.write(f"""
+daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/errors;
+events {{ worker_connections 256; }}
+http {{ access_log off; {paths} types {{ text/plain txt; }}
+ server {{ listen 127.0.0.1:{port}; root {www}; }} }}""")
+    marks = ["--split=marker", f"--begin={program}:ngx_http_create_request",
+             f"--end={program}:ngx_http_free_request"]
+    r = Recording(folder, [program, "-c", f"{folder}/nginx.conf"], port, options=marks)
+    try:
+        with r:
+            both(port, "/a.txt")
+    except SystemExit:
+        if "the kernel cannot watch" not in r.text():
+            raise
+        print(r.text())
+        sys.exit(77)
+    rows = r.rows("SELECT route, allocations, need_bump_bytes, confidence, count(*) FROM request"
+                  " GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC")
+    print(rows)
+    assert rows[0][0] == "ngx_http_create_request", rows
+    assert rows[0][3] == "exact" and rows[0][4] >= 300 and rows[0][1] >= 2, rows
+    check_all(r, 320)
+
+
 def gnutls(folder):
     """gnutls-serv: GnuTLS, one connection per request."""
     program, port = need("gnutls-serv"), free_port()
@@ -512,7 +546,7 @@ def main():
     folder = tempfile.mkdtemp(prefix=f"pail-{name}-")
     os.chmod(folder, 0o755)
     try:
-        {"nginx_tls": nginx_tls, "http2": http2, "gnutls": gnutls, "event": event, "prefork": prefork,
+        {"nginx_tls": nginx_tls, "http2": http2, "marker": marker, "gnutls": gnutls, "event": event, "prefork": prefork,
          "pipelined": pipelined, "split": split, "memcached": memcached, "php": php, "haproxy": haproxy,
          "aiohttp": aiohttp, "aiohttp_tls": aiohttp_tls, "node": node}[name](folder)
     finally:
