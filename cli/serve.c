@@ -188,7 +188,7 @@ int cmd_serve(int argc, char **argv)
 		return cli_fail(argv[0], &err);
 	if (a.record && record(&a, argc, argv, recorder, &err) < 0)
 		return cli_fail(argv[0], &err);
-	char **words = calloc((size_t)(a.words + a.rest_count + 4), sizeof(*words));
+	char **words = calloc((size_t)a.words + (size_t)a.rest_count + 4, sizeof(*words));
 	if (!words) {
 		err_errno(&err, "no memory for the command line");
 		return cli_fail(argv[0], &err);

@@ -11,6 +11,7 @@
 #include "base/conf.h"
 #include "simulator/sim.h"
 
+#include <assert.h>
 #include <argp.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -497,6 +498,7 @@ static int answer_stream(const struct options *o, const struct plan *base, struc
 	if (status == 0)
 		status = stream_run(&o->sim.traffic, &ask, &stream, err);
 	if (status == 0) {
+		assert(q.size_count > 0 && q.count_count > 0); /* stream_check() */
 		result.candidate =
 			calloc(q.size_count * q.count_count, sizeof(*result.candidate));
 		status = result.candidate ? grid_part(o, NULL, &ask, &stream.grid,

@@ -5,6 +5,7 @@
 #include "base/table.h"
 #include "base/units.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,7 @@ static int tally_up(struct run *r, struct err *err)
 		free(refused);
 		return err_set(err, "out of memory");
 	}
+	assert(trace->count == 0 || r->world.class);
 	for (size_t i = 0; i < trace->count; i++) {
 		struct tally *both[2] = {&r->by_route[trace->route ? trace->route[i] : 0],
 					 &r->by_class[r->world.class[i]]};

@@ -145,8 +145,7 @@ static uint64_t saturating_add(uint64_t a, uint64_t b)
 /* Inside the component of `from`: a shortest way back to it, for people to read. */
 static void describe_cycle(struct search *s, const size_t *member, size_t count, size_t from)
 {
-	struct callgraph_problem *cycle =
-		problem(s, CALLGRAPH_CYCLE, from, s->graph->function[from].where);
+	problem(s, CALLGRAPH_CYCLE, from, s->graph->function[from].where);
 	size_t *before = malloc(s->graph->function_count * sizeof(*before));
 	size_t *queue = malloc(count * sizeof(*queue));
 	size_t head = 0, tail = 0, last = SIZE_MAX;
@@ -174,7 +173,7 @@ static void describe_cycle(struct search *s, const size_t *member, size_t count,
 		s->bound->problem_count = problems; /* those were noted on the way down */
 	}
 	assert(last != SIZE_MAX);
-	cycle = &s->bound->problem[s->bound->problem_count - 1];
+	struct callgraph_problem *cycle = &s->bound->problem[s->bound->problem_count - 1];
 	for (size_t f = last; f != SIZE_MAX; f = f == from ? SIZE_MAX : before[f])
 		cycle->cycle_length++;
 	cycle->cycle = malloc(cycle->cycle_length * sizeof(*cycle->cycle));

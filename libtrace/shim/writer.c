@@ -124,6 +124,7 @@ static struct chunk *claim_or_wait(uint32_t tid)
 	uint64_t start = monotonic_ns(), now = start;
 	atomic_fetch_add(&region->waits, 1);
 	atomic_fetch_add(&region->writers_waiting, 1);
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): claim() has looked into it */
 	while (now - start < region->wait_max_ns) {
 		uint64_t beat = atomic_load(&region->beat_ns);
 		if (now > beat && now - beat > region->wait_max_ns)

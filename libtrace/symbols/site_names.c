@@ -3,6 +3,7 @@
 
 #include "libtrace/symbols/symbols.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -331,6 +332,7 @@ static void name_sites(struct naming *n)
 			uint32_t calls = n->count[frame[f] - 1];
 			for (uint32_t c = 0; c < calls && rows < 2 * FRAMES_MAX; c++) {
 				row[rows] = c == 0 ? frame[f] : n->first[frame[f] - 1] + c - 1;
+				assert(row[rows] >= 1 && row[rows] <= n->names);
 				if (!name)
 					name = n->name[row[rows] - 1];
 				rows++;

@@ -11,8 +11,8 @@
 
 enum {
 	TOUCH_THREADS_MAX = 8,
-	TOUCH_BYTES = 1 << 20,         /* touched at a time */
-#ifdef __SANITIZE_THREAD__ /* its thread-local storage alone is larger */
+	TOUCH_BYTES = 1 << 20, /* touched at a time */
+#ifdef __SANITIZE_THREAD__     /* its thread-local storage alone is larger */
 	TOUCH_STACK_BYTES = 2 << 20,
 #else
 	TOUCH_STACK_BYTES = 256 << 10, /* of a helper, while it lasts */

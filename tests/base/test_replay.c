@@ -155,7 +155,8 @@ static void test_replay__the_need_at_another_alignment_is_exact(void **state)
 	for (unsigned k = 0; k < 4 * SEQUENCE_SHAPES; k++) {
 		struct sequence s =
 			sequence_make((enum sequence_shape)(k / 4), k + 1, 200 * (k % 4 + 1));
-		for (uint8_t log2 = 5; log2 <= REPLAY_ALIGN_LOG2_MAX; log2 += 7) {
+		for (unsigned power = 5; power <= REPLAY_ALIGN_LOG2_MAX; power += 7) {
+			uint8_t log2 = (uint8_t)power;
 			enum arena_policy policy = k % 2 ? ARENA_REUSE : ARENA_BUMP;
 			struct replay tight;
 			struct replay_need need, again;
