@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "libtrace/ring/ring.h"
 
+#include "libtrace/ring/outside.h"
 #include "libtrace/ring/ring_file.h"
 #include "libtrace/ring/ring_guard.h"
 
@@ -22,7 +23,10 @@ struct stream {
 	uint32_t process, thread;
 	pid_t pid, tid;
 	bool numbered, gone;
-	uint64_t ticks; /* of the last stamp */
+	bool there;       /* it was seen in its namespace */
+	uint64_t outside; /* outside_key(), 0: of our namespace or not known */
+	uint64_t looks;   /* that were taken before it */
+	uint64_t ticks;   /* of the last stamp */
 	int64_t time_ns;
 };
 
@@ -39,7 +43,7 @@ struct source {
 	uint64_t ticks;
 };
 
-enum { BUCKETS = 4096, PIDS = 65536 };
+enum { BUCKETS = 4096, PIDS = 65536, OUTSIDERS = 4096 };
 
 struct ring {
 	struct ring_file file;
@@ -53,6 +57,13 @@ struct ring {
 		pid_t pid;
 		uint32_t process;
 	} latest[PIDS]; /* the newest image of a pid, by its low bits */
+	struct {
+		uint64_t key;
+		uint32_t process;
+	} latest_outside[OUTSIDERS]; /* the same by outside_key() */
+	struct outside outside;
+	uint32_t outsiders; /* streams of other namespaces */
+	uint64_t last_look_ns;
 	uint32_t threads;
 	uint64_t start_ticks, ns_per_tick_32; /* scaled by 2^32 */
 	uint64_t start_ns, last_reap_ns;
@@ -165,6 +176,7 @@ void ring_free(struct ring *ring)
 			free(stream);
 		}
 	}
+	outside_release(&ring->outside);
 	ring_file_remove(&ring->file);
 	free(ring->read);
 	free(ring->ready);
@@ -193,6 +205,11 @@ static struct stream *stream_find(struct ring *ring, const struct chunk *chunk)
 		stream->id = chunk->stream;
 		stream->process = chunk->process;
 		stream->pid = chunk->pid;
+		if (chunk->pid == 0 && chunk->namespace != 0)
+			stream->outside = outside_key(chunk->namespace, chunk->inner_pid);
+		stream->looks = ring->outside.looks;
+		ring->outsiders += stream->outside != 0;
+		ring->stats.streams++;
 		stream->next = *bucket;
 		*bucket = stream;
 	}
@@ -207,6 +224,8 @@ static void stream_drop(struct ring *ring, uint32_t id)
 		place = &(*place)->next;
 	struct stream *stream = *place;
 	if (stream) {
+		ring->outsiders -= stream->outside != 0;
+		ring->stats.streams--;
 		*place = stream->next;
 		free(stream);
 	}
@@ -242,13 +261,42 @@ static void recycle(struct ring *ring, uint32_t index)
 		syscall(SYS_futex, &region->freed, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
 }
 
+static size_t outsider_slot(uint64_t key)
+{
+	return (size_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 52);
+}
+static_assert(OUTSIDERS == 1 << 12, "outsider_slot() gives 12 bits");
+
+/* Whether a process that we have no pid of is gone, or is another program by now. */
+static bool outsider_dead(const struct ring *ring, struct stream *stream)
+{
+	uint64_t key = stream->outside;
+	size_t slot = outsider_slot(key);
+
+	if (key == 0)
+		return false;
+	if (ring->latest_outside[slot].key == key &&
+	    ring->latest_outside[slot].process > stream->process)
+		return true;
+	if (ring->outside.looks <= stream->looks)
+		return false;
+	enum outside_life life = outside_judge(&ring->outside, key, stream->there);
+	stream->there |= life == OUTSIDE_ALIVE;
+	return life == OUTSIDE_DEAD;
+}
+
 /* Whether the writer of an open chunk is gone for good. Unknown is no. */
-static bool writer_dead(const struct ring *ring, const struct chunk *chunk, uint32_t owner)
+static bool writer_dead(struct ring *ring, const struct chunk *chunk, uint32_t owner)
 {
 	pid_t tid = (pid_t)(owner >> 2);
 
-	if (tid == 0)
-		return false; /* of another pid namespace */
+	if (tid == 0) { /* of another pid namespace */
+		struct stream *stream =
+			atomic_load_explicit(&chunk->committed, memory_order_acquire)
+				? stream_find(ring, chunk)
+				: NULL;
+		return stream && outsider_dead(ring, stream);
+	}
 	if (!atomic_load_explicit(&chunk->committed, memory_order_acquire))
 		return syscall(SYS_tkill, tid, 0) != 0 && errno == ESRCH;
 	size_t slot = (size_t)chunk->pid % PIDS;
@@ -318,6 +366,10 @@ static void learn(struct ring *ring, struct stream *stream, const struct ring_ev
 		if (!(event->flags & EVENT_FOREIGN)) { /* else it is no pid of ours */
 			ring->latest[slot].pid = (pid_t)event->value;
 			ring->latest[slot].process = stream->process;
+		} else if (stream->outside) {
+			slot = outsider_slot(stream->outside);
+			ring->latest_outside[slot].key = stream->outside;
+			ring->latest_outside[slot].process = stream->process;
 		}
 		ring->stats.processes++;
 		stream->thread = ++ring->threads;
@@ -573,15 +625,17 @@ static uint64_t pass(struct ring *ring, uint64_t until, bool reap, bool last)
 	return ring->stats.events - before;
 }
 
-static bool stream_gone(const struct ring *ring, const struct stream *stream)
+static bool stream_gone(const struct ring *ring, struct stream *stream)
 {
 	size_t slot = (size_t)stream->pid % PIDS;
 
-	if (stream->pid <= 0)
+	if (stream->pid <= 0 && !stream->outside)
 		return false;
 	for (size_t i = 0; i < ring->ready_count; i++)
 		if (ring->ready[i].stream == stream->id)
 			return false;
+	if (stream->outside)
+		return outsider_dead(ring, stream);
 	if (ring->latest[slot].pid == stream->pid &&
 	    ring->latest[slot].process > stream->process)
 		return true;
@@ -622,7 +676,24 @@ static void sleep_until_filled(struct ring *ring, int timeout_ms)
 	atomic_store(&region->reader_sleeps, 0);
 }
 
-enum { REAP_NS = 100000000 };
+enum { REAP_NS = 100000000, LOOK_NS = 1000000000 };
+
+static bool short_of_room(const struct ring *ring)
+{
+	return ring->stats.chunks_open + ring->stats.chunks_full > ring->stats.chunks / 2 ||
+	       atomic_load(&ring->region->writers_waiting);
+}
+
+/* Those of other namespaces are looked for now and then, and sooner if room runs short. */
+static void look_outside(struct ring *ring, uint64_t now_ns)
+{
+	uint64_t pause_ns = short_of_room(ring) ? REAP_NS : LOOK_NS;
+
+	if (ring->outsiders == 0 || now_ns - ring->last_look_ns < pause_ns)
+		return;
+	ring->last_look_ns = now_ns;
+	outside_look(&ring->outside, "/proc");
+}
 
 uint64_t ring_poll(struct ring *ring, int timeout_ms, ring_callback *callback, void *context)
 {
@@ -636,10 +707,8 @@ uint64_t ring_poll(struct ring *ring, int timeout_ms, ring_callback *callback, v
 	atomic_store(&region->beat_ns, now);
 	calibrate(ring);
 	/* Look for the dead now and then, and at once when room runs short. */
-	bool reap =
-		now - ring->last_reap_ns > REAP_NS ||
-		ring->stats.chunks_open + ring->stats.chunks_full > ring->stats.chunks / 2 ||
-		atomic_load(&region->writers_waiting);
+	bool reap = now - ring->last_reap_ns > REAP_NS || short_of_room(ring);
+	look_outside(ring, now);
 	uint64_t count = pass(ring, ticks_now(ring), reap, false);
 	if (now - ring->last_reap_ns > REAP_NS) {
 		ring->last_reap_ns = now;
@@ -693,22 +762,6 @@ uint64_t ring_dropped(const struct ring *ring, uint32_t process)
 	return 0;
 }
 
-bool ring_piece(const struct ring_event *event, size_t *at, uint32_t *offset, struct str *bytes)
-{
-	struct event_piece piece;
-
-	if (event->payload.length < *at + sizeof(piece))
-		return false;
-	memcpy(&piece, event->payload.bytes + *at, sizeof(piece));
-	if (piece.bytes > event->payload.length - *at - sizeof(piece))
-		return false;
-	*offset = piece.offset;
-	bytes->bytes = event->payload.bytes + *at + sizeof(piece);
-	bytes->length = piece.bytes;
-	*at += sizeof(piece) + ((piece.bytes + 7) & ~(size_t)7);
-	return true;
-}
-
 /* -- stacks ------------------------------------------------------------------------------ */
 
 bool ring_frame(const struct ring *ring, uint32_t stack, struct ring_frame *frame)
@@ -732,22 +785,5 @@ bool ring_frame(const struct ring *ring, uint32_t stack, struct ring_frame *fram
 	} else {
 		frame->outer = outer;
 	}
-	return true;
-}
-
-bool ring_module(const struct ring_event *event, struct ring_module *module)
-{
-	const char *bytes = event->payload.bytes;
-	size_t head = 8 + EVENT_BUILD_ID_BYTES, id = event->b & 0xffffffff;
-
-	if (event->kind != EVENT_MODULE || event->payload.length < head ||
-	    id > EVENT_BUILD_ID_BYTES)
-		return false;
-	*module = (struct ring_module){.map = (uint32_t)(event->b >> 32),
-				       .start = event->value,
-				       .end = (uint64_t)event->a,
-				       .build_id = {bytes + 8, id},
-				       .path = {bytes + head, event->payload.length - head}};
-	memcpy(&module->bias, bytes, 8);
 	return true;
 }

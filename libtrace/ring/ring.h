@@ -123,6 +123,7 @@ struct ring_stats {
 	uint64_t waits, wait_ns;      /* writers that waited for room, and how long */
 	uint64_t processes, threads;  /* seen */
 	uint64_t chunks, chunks_open, chunks_full, chunks_open_max;
+	uint64_t streams;                   /* of threads that may write on, as far as known */
 	uint64_t stack_entries, stack_room; /* used, of how many */
 	uint64_t stacks_lost;               /* for want of room: allocations without a stack */
 	uint64_t stacks_blind;              /* in handlers that interrupted an allocation */

@@ -28,6 +28,7 @@ char attach_preload[1024 + 16];
 static bool tried;          /* to attach, in this image */
 static uint32_t our_serial; /* its serial, but left standing in a forked child */
 static bool our_foreign;
+static uint32_t our_namespace;
 static pthread_key_t exit_key;
 static bool exit_key_made;
 
@@ -112,12 +113,13 @@ static struct region *region_map(const char *path)
 
 /* Is our pid what the recorder calls us by? Where /proc does not say, assume
  * not: then the reader does not judge our death by it. */
-static bool in_foreign_namespace(void)
+static void find_namespace(void)
 {
 	struct stat status;
+	bool known = stat("/proc/self/ns/pid", &status) == 0;
 
-	return stat("/proc/self/ns/pid", &status) != 0 ||
-	       (uint64_t)status.st_ino != region->pid_namespace;
+	our_foreign = !known || (uint64_t)status.st_ino != region->pid_namespace;
+	our_namespace = our_foreign && known ? (uint32_t)status.st_ino : 0;
 }
 
 static void remember_environment(const char *path)
@@ -151,7 +153,7 @@ static bool attach(void)
 	if (mode & REGION_STACKS && !stack_attach(path))
 		mode &= ~(uint32_t)REGION_STACKS;
 	region_mode = mode;
-	our_foreign = in_foreign_namespace();
+	find_namespace();
 	exit_key_made = pthread_key_create(&exit_key, thread_ends) == 0;
 #ifndef MADV_WIPEONFORK
 #	define MADV_WIPEONFORK 18
@@ -186,7 +188,12 @@ bool process_start(void)
 	this_process.parent_pid = ppid;
 	this_process.forked = forked;
 	this_process.pid = (int32_t)getpid();
-	this_process.foreign = our_foreign = our_foreign || (forked && ppid == 0);
+	if (forked && ppid == 0) { /* the first of a namespace */
+		find_namespace();
+		our_foreign = true;
+	}
+	this_process.foreign = our_foreign;
+	this_process.namespace = our_namespace;
 	this_process.serial = our_serial = atomic_fetch_add(&region->next_process, 1) + 1;
 	writer_reset(&writer);
 	atomic_store(&this_process.state, PROCESS_LIVE);

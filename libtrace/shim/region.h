@@ -38,7 +38,7 @@
 #include <stdint.h>
 
 enum {
-	REGION_VERSION = 3,
+	REGION_VERSION = 4,
 	REGION_CHUNK_BYTES = 16384,
 	REGION_CHUNKS_MAX = 16384, /* 256 MiB */
 	REGION_CHUNKS_MIN = 64,
@@ -98,9 +98,11 @@ struct chunk {
 	_Atomic uint32_t owner;
 	_Atomic uint32_t committed; /* bytes; 0 in a FREE chunk */
 	uint32_t stream, sequence;
-	uint32_t process; /* serial */
-	int32_t pid;      /* 0: in another pid namespace, its death cannot be seen */
-	uint32_t unused[10];
+	uint32_t process;   /* serial */
+	int32_t pid;        /* 0: in another pid namespace: */
+	uint32_t namespace; /* its inode, 0 = not known, */
+	int32_t inner_pid;  /* and the pid there */
+	uint32_t unused[8];
 };
 static_assert(sizeof(struct chunk) == 64, "a line each, or writers would slow each other");
 

@@ -275,6 +275,8 @@ static bool next_chunk(struct writer *w)
 	chunk->sequence = w->sequence++;
 	chunk->process = this_process.serial;
 	chunk->pid = this_process.foreign ? 0 : this_process.pid;
+	chunk->namespace = this_process.namespace;
+	chunk->inner_pid = this_process.pid;
 	open_chunk(w, chunk, 0);
 	put_time(w);
 	return true;

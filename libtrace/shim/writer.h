@@ -58,6 +58,7 @@ struct process {
 	int32_t pid, parent_pid;
 	uint32_t parent; /* its serial, if forked */
 	bool foreign, forked;
+	uint32_t namespace;            /* of pids, if it is foreign; 0: not known */
 	_Atomic bool announced;        /* PROCESS_START is written */
 	_Atomic(struct chunk *) stash; /* left by the last thread that ended */
 	struct region_loss *_Atomic loss;

@@ -147,6 +147,19 @@ class Record(unittest.TestCase):
                                [r[0] for r in rows]).fetchone()
             self.assertEqual(names, (2,))
 
+    def test_what_has_ended_in_a_container_leaves_the_shared_memory(self):
+        if subprocess.run(["unshare", "-pfm", "--mount-proc", "true"], check=False, stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("namespaces of its own are not allowed here")
+        recorder, meet = self.attached("--ring", "1M")
+        # Four times as many processes as there are chunks, one after another and killed, so that none gives its back.
+        storm = ('set -a && . "$1/pail.env" && i=0 && while [ $i -lt 256 ]; do i=$((i + 1));'
+                 ' sh -c "kill -9 \\$\\$" 2>&-; done; true')
+        subprocess.run(["unshare", "-pfm", "--mount-proc", "sh", "-c", storm, "sh", meet], check=True, timeout=120,
+                       stderr=subprocess.DEVNULL)
+        self.detach(recorder)
+        self.assertEqual(self.query("SELECT value FROM meta WHERE key = 'dropped_events'"), [("0",)])
+        self.assertGreaterEqual(self.query("SELECT count(*) FROM process")[0][0], 256)
+
     def test_what_is_started_with_the_variables_of_the_folder_is_recorded(self):
         recorder, meet = self.attached()
         with open(meet + "/pail.env", encoding="ascii") as f:

@@ -9,6 +9,9 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -120,6 +123,68 @@ static void test_ring__threads_are_merged_by_their_stamps(void **state)
 	assert_int_equal(ring_poll(f.ring, 0, see, &seen), 0);
 	assert_int_equal(chunk_state(f.region->chunk[2].owner), CHUNK_FREE);
 	assert_true(f.region->free_map[0] & 4);
+	close_ring(&f);
+}
+
+/* A process in a pid namespace of its own that does nothing; its pid here, or -1 where
+ * that is not allowed. */
+static pid_t container(void)
+{
+	int hello[2];
+	pid_t inner = -1;
+
+	assert_int_equal(pipe(hello), 0);
+	pid_t outer = fork();
+	if (outer == 0) {
+		inner = unshare(CLONE_NEWPID) == 0 ? fork() : -1;
+		if (inner == 0)
+			for (;;)
+				pause();
+		_exit(write(hello[1], &inner, sizeof(inner)) == (ssize_t)sizeof(inner) ? 0 : 1);
+	}
+	assert_int_equal(read(hello[0], &inner, sizeof(inner)), (ssize_t)sizeof(inner));
+	close(hello[0]);
+	close(hello[1]);
+	assert_int_equal(waitpid(outer, NULL, 0), outer);
+	return inner;
+}
+
+static void test_ring__who_has_ended_in_another_namespace_is_forgotten(void **state)
+{
+	pid_t pid = container();
+	char path[64];
+	struct stat status;
+	struct ring_stats stats;
+	struct seen seen = {0};
+
+	(void)state;
+	if (pid < 0)
+		skip();
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+	assert_int_equal(stat(path, &status), 0);
+	struct fixture f = open_ring();
+	struct chunk *chunk = write_chunk(&f, 0, 1, 0, CHUNK_OPEN, ticks(f.region) - 10,
+					  (uint64_t[]){3, 4}, 2);
+	chunk->pid = 0;
+	chunk->namespace = (uint32_t)status.st_ino;
+	chunk->inner_pid = 1;
+	chunk->owner = chunk_owner(CHUNK_OPEN, 0);
+	/* Two looks, at least a second apart: it lives. */
+	for (int i = 0; i < 12; i++)
+		ring_poll(f.ring, 100, see, &seen);
+	assert_int_equal(chunk_state(chunk->owner), CHUNK_OPEN);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	for (int i = 0; i < 600 && chunk_state(chunk->owner) != CHUNK_FREE; i++)
+		ring_poll(f.ring, 50, see, &seen);
+	assert_int_equal(chunk_state(chunk->owner), CHUNK_FREE);
+	for (int i = 0; i < 600; i++) {
+		ring_poll(f.ring, 50, see, &seen);
+		ring_stats(f.ring, &stats);
+		if (stats.streams == 0)
+			break;
+	}
+	assert_int_equal(stats.streams, 0);
+	expect(&seen, (uint64_t[]){3, 4}, 2);
 	close_ring(&f);
 }
 
@@ -371,6 +436,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ring__threads_are_merged_by_their_stamps),
+		cmocka_unit_test(test_ring__who_has_ended_in_another_namespace_is_forgotten),
 		cmocka_unit_test(
 			test_ring__a_file_that_is_truncated_is_lost_and_the_reader_is_not),
 		cmocka_unit_test(test_ring__a_file_that_lost_its_end_keeps_its_beginning),
