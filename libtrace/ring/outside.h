@@ -34,7 +34,7 @@ struct outside {
 
 static inline uint64_t outside_key(uint32_t namespace, int32_t pid)
 {
-	return (uint64_t)namespace << 32 | (uint32_t)pid;
+	return (uint64_t) namespace << 32 | (uint32_t)pid;
 }
 
 /* `proc`: the folder, "/proc". When it can't be read, or memory runs out, nothing is
