@@ -9,7 +9,9 @@
 #include <assert.h>
 #include <dirent.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,48 +22,61 @@
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
-static void forget_of(struct pail_request *r, enum stream_kind kind, const void *pointer,
-		      int fd)
+static void forget_of(struct pail_request *r, enum stream_kind kind, uintptr_t what)
 {
 	struct streams *streams = r ? &r->streams : NULL;
 
 	for (uint32_t i = streams ? streams->count : 0; i-- > 0;) {
-		struct stream *stream = &streams->open[i];
-		if (stream->kind != kind ||
-		    (kind == STREAM_DESCRIPTOR ? stream->fd != fd : stream->pointer != pointer))
+		if (streams->kind[i] != kind || streams->open[i] != what)
 			continue;
-		*stream = streams->open[--streams->count];
+		streams->count--;
+		streams->kind[i] = streams->kind[streams->count];
+		streams->open[i] = streams->open[streams->count];
 		return;
 	}
 }
 
 void streams_forget(struct pail_request *r, int fd)
 {
-	forget_of(r, STREAM_DESCRIPTOR, NULL, fd);
+	forget_of(r, STREAM_DESCRIPTOR, (uintptr_t)fd);
+}
+
+static void note_in(struct streams *streams, enum stream_kind kind, uintptr_t what)
+{
+	if (streams->count == STREAMS_MAX)
+		return;
+	streams->kind[streams->count] = (uint8_t)kind;
+	streams->open[streams->count++] = what;
 }
 
 void streams_note_descriptor(struct pail_request *r, int fd)
 {
-	if (!r || fd < 0 || r->outside || r->stage >= REQUEST_CLOSE ||
-	    r->streams.count == STREAMS_MAX)
-		return;
-	r->streams.open[r->streams.count++] =
-		(struct stream){.kind = STREAM_DESCRIPTOR, .fd = fd};
+	if (r && fd >= 0 && !r->outside && r->stage < REQUEST_CLOSE)
+		note_in(&r->streams, STREAM_DESCRIPTOR, (uintptr_t)fd);
+}
+
+bool streams_have_room(const struct pail_request *r, uint32_t more)
+{
+	return !r || r->outside || r->stage >= REQUEST_CLOSE ||
+	       r->streams.count + more <= STREAMS_MAX;
 }
 
 void streams_close(struct pail_request *r)
 {
 	while (r->streams.count > 0) {
-		struct stream stream = r->streams.open[--r->streams.count];
-		switch (stream.kind) {
+		uint32_t last = --r->streams.count;
+		uintptr_t what = r->streams.open[last];
+		switch ((enum stream_kind)r->streams.kind[last]) {
 		case STREAM_FILE:
-			fault_release_stream(stream.pointer);
-			fclose(stream.pointer);
+			fault_release_stream((FILE *)what);
+			fclose((FILE *)what);
 			break;
-		case STREAM_FOLDER: closedir(stream.pointer); break;
-		case STREAM_DESCRIPTOR: close(stream.fd); break;
+		case STREAM_FOLDER: closedir((DIR *)what); break;
+		case STREAM_DESCRIPTOR: close((int)what); break;
+		case STREAM_TIMER: timer_delete((timer_t)what); break;
 		}
 	}
 }
@@ -75,25 +90,38 @@ static struct pail_request *noting(void)
 	return r && r->critical == 0 && !r->outside && r->stage < REQUEST_CLOSE ? r : NULL;
 }
 
-static void note(enum stream_kind kind, void *pointer, int fd)
+static void note(enum stream_kind kind, uintptr_t what)
 {
 	struct pail_request *r = noting();
 
-	if (!r || (kind == STREAM_DESCRIPTOR ? fd < 0 : !pointer) ||
-	    r->streams.count == STREAMS_MAX)
-		return;
-	struct stream *stream = &r->streams.open[r->streams.count];
-	stream->kind = kind;
-	if (kind == STREAM_DESCRIPTOR)
-		stream->fd = fd;
-	else
-		stream->pointer = pointer;
-	r->streams.count++;
+	if (r)
+		note_in(&r->streams, kind, what);
 }
 
-static void forget(enum stream_kind kind, const void *pointer, int fd)
+static void note_pointer(enum stream_kind kind, const void *pointer)
 {
-	forget_of(request_current(), kind, pointer, fd);
+	if (pointer)
+		note(kind, (uintptr_t)pointer);
+}
+
+static void note_descriptor(int fd)
+{
+	if (fd >= 0)
+		note(STREAM_DESCRIPTOR, (uintptr_t)fd);
+}
+
+/* Whether so many more can be noted; asked before they are opened. */
+static bool has_room(uint32_t more)
+{
+	if (streams_have_room(noting(), more))
+		return true;
+	errno = EMFILE;
+	return false;
+}
+
+static void forget(enum stream_kind kind, uintptr_t what)
+{
+	forget_of(request_current(), kind, what);
 }
 
 /* libc's own function of that name. */
@@ -102,30 +130,38 @@ static void forget(enum stream_kind kind, const void *pointer, int fd)
 		if (!next)                         \
 		*(void **)&next = dlsym(RTLD_NEXT, #function)
 
-#	define OPENS_FILE(function, parameters, ...)   \
-		FILE *function parameters               \
-		{                                       \
-			NEXT(function);                 \
-			FILE *file = next(__VA_ARGS__); \
-			note(STREAM_FILE, file, -1);    \
-			return file;                    \
+#	define OPENS_FILE(function, parameters, ...)    \
+		FILE *function parameters                \
+		{                                        \
+			NEXT(function);                  \
+			if (!has_room(1))                \
+				return NULL;             \
+			FILE *file = next(__VA_ARGS__);  \
+			note_pointer(STREAM_FILE, file); \
+			return file;                     \
 		}
 
 #	define OPENS_DESCRIPTOR(function, parameters, ...) \
 		int function parameters                     \
 		{                                           \
 			NEXT(function);                     \
+			if (!has_room(1))                   \
+				return -1;                  \
 			int fd = next(__VA_ARGS__);         \
-			note(STREAM_DESCRIPTOR, NULL, fd);  \
+			note_descriptor(fd);                \
 			return fd;                          \
 		}
 
 OPENS_FILE(fopen, (const char *path, const char *mode), path, mode)
 OPENS_FILE(fopen64, (const char *path, const char *mode), path, mode)
 OPENS_FILE(tmpfile, (void), )
+OPENS_FILE(tmpfile64, (void), )
+OPENS_FILE(fopencookie, (void *cookie, const char *mode, cookie_io_functions_t calls), cookie,
+	   mode, calls)
 OPENS_FILE(fmemopen, (void *bytes, size_t size, const char *mode), bytes, size, mode)
 OPENS_FILE(open_memstream, (char **bytes, size_t *size), bytes, size)
 OPENS_DESCRIPTOR(creat, (const char *path, mode_t mode), path, mode)
+OPENS_DESCRIPTOR(creat64, (const char *path, mode_t mode), path, mode)
 OPENS_DESCRIPTOR(eventfd, (unsigned value, int flags), value, flags)
 OPENS_DESCRIPTOR(epoll_create, (int size), size)
 OPENS_DESCRIPTOR(epoll_create1, (int flags), flags)
@@ -142,9 +178,11 @@ OPENS_DESCRIPTOR(mkostemp64, (char *path, int flags), path, flags)
 int signalfd(int fd_old, const sigset_t *set, int flags)
 {
 	NEXT(signalfd);
+	if (fd_old < 0 && !has_room(1))
+		return -1;
 	int fd = next(fd_old, set, flags);
 	if (fd_old < 0)
-		note(STREAM_DESCRIPTOR, NULL, fd);
+		note_descriptor(fd);
 	return fd;
 }
 
@@ -154,15 +192,15 @@ FILE *fdopen(int fd, const char *mode)
 	NEXT(fdopen);
 	FILE *file = next(fd, mode);
 	if (file)
-		forget(STREAM_DESCRIPTOR, NULL, fd);
-	note(STREAM_FILE, file, -1);
+		forget(STREAM_DESCRIPTOR, (uintptr_t)fd);
+	note_pointer(STREAM_FILE, file);
 	return file;
 }
 
 int fclose(FILE *file)
 {
 	NEXT(fclose);
-	forget(STREAM_FILE, file, -1);
+	forget(STREAM_FILE, (uintptr_t)file);
 	sockets_closed(fileno(file)); /* libc closes it by itself */
 	return next(file);
 }
@@ -170,8 +208,10 @@ int fclose(FILE *file)
 DIR *opendir(const char *path)
 {
 	NEXT(opendir);
+	if (!has_room(1))
+		return NULL;
 	DIR *folder = next(path);
-	note(STREAM_FOLDER, folder, -1);
+	note_pointer(STREAM_FOLDER, folder);
 	return folder;
 }
 
@@ -180,15 +220,15 @@ DIR *fdopendir(int fd)
 	NEXT(fdopendir);
 	DIR *folder = next(fd);
 	if (folder)
-		forget(STREAM_DESCRIPTOR, NULL, fd);
-	note(STREAM_FOLDER, folder, -1);
+		forget(STREAM_DESCRIPTOR, (uintptr_t)fd);
+	note_pointer(STREAM_FOLDER, folder);
 	return folder;
 }
 
 int closedir(DIR *folder)
 {
 	NEXT(closedir);
-	forget(STREAM_FOLDER, folder, -1);
+	forget(STREAM_FOLDER, (uintptr_t)folder);
 	return next(folder);
 }
 
@@ -205,8 +245,10 @@ static mode_t mode_of(int flags, va_list args)
 			va_start(args, flags);                 \
 			mode_t mode = mode_of(flags, args);    \
 			va_end(args);                          \
+			if (!has_room(1))                      \
+				return -1;                     \
 			int fd = next(path, flags, mode);      \
-			note(STREAM_DESCRIPTOR, NULL, fd);     \
+			note_descriptor(fd);                   \
 			return fd;                             \
 		}
 
@@ -218,8 +260,10 @@ static mode_t mode_of(int flags, va_list args)
 			va_start(args, flags);                             \
 			mode_t mode = mode_of(flags, args);                \
 			va_end(args);                                      \
+			if (!has_room(1))                                  \
+				return -1;                                 \
 			int fd = next(folder, path, flags, mode);          \
-			note(STREAM_DESCRIPTOR, NULL, fd);                 \
+			note_descriptor(fd);                               \
 			return fd;                                         \
 		}
 
@@ -231,27 +275,53 @@ OPENS_PATH_AT(openat64)
 int pipe(int ends[2])
 {
 	NEXT(pipe);
+	if (!has_room(2))
+		return -1;
 	int result = next(ends);
 	for (int i = 0; i < 2 && result == 0; i++)
-		note(STREAM_DESCRIPTOR, NULL, ends[i]);
+		note_descriptor(ends[i]);
 	return result;
 }
 
 int pipe2(int ends[2], int flags)
 {
 	NEXT(pipe2);
+	if (!has_room(2))
+		return -1;
 	int result = next(ends, flags);
 	for (int i = 0; i < 2 && result == 0; i++)
-		note(STREAM_DESCRIPTOR, NULL, ends[i]);
+		note_descriptor(ends[i]);
 	return result;
 }
 
 int close(int fd)
 {
 	NEXT(close);
-	forget(STREAM_DESCRIPTOR, NULL, fd);
+	forget(STREAM_DESCRIPTOR, (uintptr_t)fd);
 	sockets_closed(fd);
 	return next(fd);
+}
+
+/* A thread that calls a function is refused, like any other (pthread_create()). */
+int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer)
+{
+	NEXT(timer_create);
+	struct pail_request *r = noting();
+	if (r && (!has_room(1) || (event && event->sigev_notify == SIGEV_THREAD))) {
+		errno = EAGAIN;
+		return -1;
+	}
+	int result = next(clock, event, timer);
+	if (result == 0)
+		note(STREAM_TIMER, (uintptr_t)*timer);
+	return result;
+}
+
+int timer_delete(timer_t timer)
+{
+	NEXT(timer_delete);
+	forget(STREAM_TIMER, (uintptr_t)timer);
+	return next(timer);
 }
 
 #endif

@@ -111,6 +111,10 @@ static int take(struct pail_request *r, uint32_t units)
 {
 	uint64_t until_ns = 0, pause_ns = PAUSE_LEAST_NS;
 
+	if (!streams_have_room(r, 2)) { /* the ends of a pair, at most */
+		errno = EMFILE;
+		return -1;
+	}
 	for (;;) {
 		if (r)
 			request_enter(r);
@@ -272,6 +276,10 @@ static int duplicate(int fd, int target, int flags, int command, bool ours)
 
 	if (units && take(r, units) < 0)
 		return -1;
+	if (!units && !ours && r && r->critical == 0 && !streams_have_room(r, 1)) {
+		errno = EMFILE;
+		return -1;
+	}
 	if (command >= 0) {
 		copy = (int)syscall(SYS_fcntl, fd, command, target);
 	} else {
