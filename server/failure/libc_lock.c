@@ -214,7 +214,8 @@ block_meets_by_four(const uintptr_t *word, const struct libc_code *code)
 }
 #endif
 
-static bool points_into_libc(const unsigned char *from, const unsigned char *to)
+__attribute__((no_sanitize_address)) static bool points_into_libc(const unsigned char *from,
+								  const unsigned char *to)
 {
 	bool (*meets)(const uintptr_t *, const struct libc_code *) = block_meets;
 	const uintptr_t *word = (const uintptr_t *)from, *end = (const uintptr_t *)to;
