@@ -55,7 +55,8 @@ def check(good, *words):
 
 def run(pail, folder, words):
     p = subprocess.run([pail, *words], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.PIPE, text=True, errors="replace", timeout=LIMIT_S, check=False)
+                       stderr=subprocess.PIPE, text=True, errors="replace", timeout=LIMIT_S, check=False,
+                       env={**os.environ, "ASAN_OPTIONS": "exitcode=99", "UBSAN_OPTIONS": "exitcode=99"})
     check(p.returncode >= 0, "ended by signal", -p.returncode, p.stderr[-500:])
     check(p.returncode in (0, 1, 3), "exit code", p.returncode, p.stderr[-500:])
     if p.returncode == 3:
