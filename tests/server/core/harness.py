@@ -73,6 +73,8 @@ class Server:
                 raise RuntimeError(f"the server did not start: {self.errors()}")
             with open(f"{path}/port", encoding="ascii") as file:
                 self.port = int(file.read())
+            # It says so when it counts as started: before that its end is that of a start that failed.
+            wait_until(lambda: "listening on" in self.errors() or self.process.poll() is not None, "its word that it listens")
             self.pid = self.serving()
         except BaseException:
             self.end()
