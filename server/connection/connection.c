@@ -334,15 +334,30 @@ static void connection_arrived(struct connection *c)
 	connection_want(c);
 }
 
-/* Head and body, if both are to be in the buffer before a bucket is taken; else 0. */
-static uint64_t connection_expected(const struct connection *c)
+/* Whether what is to be in the buffer before a bucket is taken is: the whole body, or
+ * as much of it as there is room for. A client that asks first is to have its answer. */
+static bool connection_has_body(struct connection *c)
 {
 	const struct parse_head *head = &c->head;
+	uint32_t have = c->filled - c->start, consumed = (uint32_t)c->discarded;
 
-	if (head->framing != PARSE_BODY_LENGTH || head->expect_continue ||
-	    head->content_length > c->room - head->head_bytes)
-		return 0;
-	return head->head_bytes + head->content_length;
+	if (head->framing == PARSE_BODY_NONE || head->expect_continue || have >= c->room)
+		return true;
+	if (head->framing == PARSE_BODY_LENGTH)
+		return have - head->head_bytes >= head->content_length;
+	/* Chunks are walked over once more when the handler reads them. */
+	while (head->head_bytes + consumed < have) {
+		struct parse_span data;
+		size_t more;
+		uint32_t at = head->head_bytes + consumed;
+		enum parse_result result =
+			parse_body(&c->body, c->bytes + c->start + at, have - at, &more, &data);
+		consumed += (uint32_t)more;
+		if (result == PARSE_DONE || result == PARSE_ERROR)
+			return true;
+	}
+	c->discarded = consumed;
+	return false;
 }
 
 static void connection_body_timer(struct connection *c)
@@ -351,10 +366,10 @@ static void connection_body_timer(struct connection *c)
 	connection_timer(c, core.plan.body_timeout_ns);
 }
 
-/* Reads a short body. True when it is there. */
+/* Reads a body's beginning. True when there is as much of it as is to be. */
 static bool connection_body(struct connection *c)
 {
-	while (c->filled - c->start < connection_expected(c)) {
+	while (!connection_has_body(c)) {
 		ssize_t got = connection_fill(c);
 		c->at = c->start;
 		if (got > 0)
@@ -390,7 +405,9 @@ static void connection_admit(struct connection *c)
 				  "body-too-large");
 		return;
 	}
-	if (c->filled - c->start >= connection_expected(c)) {
+	parse_body_init(&c->body, &c->head);
+	c->discarded = 0;
+	if (connection_has_body(c)) {
 		connection_arrived(c);
 		return;
 	}

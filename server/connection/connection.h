@@ -5,10 +5,10 @@
  *	HEAD     idle, or a head is coming; no bucket. On the worker's list `idle`,
  *	         the one that has been there longest first: it is closed when the
  *	         table is full and someone new comes
- *	BODY     the head is complete, and its body is short enough to come here, into
- *	         the header buffer, before a bucket is taken: who sends it slowly holds
- *	         none. On the list `idle` like HEAD. Not for a client that asks first
- *	         (Expect), nor for a body of unknown length
+ *	BODY     the head is complete, and the body is to come here, into the header
+ *	         buffer, wholly or until that is full, before a bucket is taken: who
+ *	         sends it slowly holds none. On the list `idle` like HEAD. Not for a
+ *	         client that asks first (Expect)
  *	WAIT     the request is to have a bucket and none is free: in its pool's line
  *	RUN      has a bucket and a coroutine
  *	DISCARD  answered; the rest of the request's body is read and dropped
@@ -81,9 +81,9 @@ struct connection {
 	uint32_t room, start, at, filled;
 	uint32_t body_from;  /* BODY: filled - start when its timer was set */
 	uint64_t arrival_ns; /* of the current request's complete head */
-	uint64_t discarded;
-	void *tls;          /* its session, from the first byte on */
-	uint32_t tls_bytes; /* what that holds (tls.h) */
+	uint64_t discarded;  /* bytes; in BODY: of chunks that were looked at */
+	void *tls;           /* its session, from the first byte on */
+	uint32_t tls_bytes;  /* what that holds (tls.h) */
 	struct parse_head head;
 	struct parse_body body;
 };

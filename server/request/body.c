@@ -9,8 +9,8 @@
  * a byte now and then does not keep a bucket by it. While others wait for a bucket
  * less is enough to be ended (patience.h).
  *
- * A body that is short and of known length was there before the request had a
- * bucket (connection.h, BODY).
+ * A body that is short was there before the request had a bucket, of a longer one
+ * as much as the header buffer takes (connection.h, BODY).
  */
 #include "server/request/bucket.h"
 #include "server/connection/loop.h"

@@ -63,14 +63,14 @@ def make_folder(root):
 class Running:
     """One server process, on a port that the kernel chose."""
 
-    def __init__(self, program, root, name, app, tls):
+    def __init__(self, program, root, name, app, tls, *words):
         config, port_file = os.path.join(root, name + ".conf"), os.path.join(root, name + ".port")
         errors = os.path.join(root, name + ".errors")
         with open(config, "w") as out:
             out.write(CONFIG + (TLS.format(root=root) if tls else ""))
         with open(errors, "wb") as stderr:
-            self.process = subprocess.Popen([program, "-c", config, "--app", app, "--port-file", port_file],
-                                            stderr=stderr)
+            self.process = subprocess.Popen([program, "-c", config, "--app", app, "--port-file", port_file,
+                                             "--", *words], stderr=stderr)
         deadline = time.monotonic() + START_S
         while not (os.path.exists(port_file) and os.path.getsize(port_file)):
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -78,6 +78,24 @@ class Admission(unittest.TestCase):
             self.assertEqual(slow.read().body, b"1234567890")
             self.assertEqual(slow.read().body, b"GET /last?\n")
 
+    def test_neither_does_one_in_chunks_nor_a_long_one_that_has_hardly_begun(self):
+        with Server("talk", conf(queue=0)) as server:
+            chunked, long, other = self.clients(server, 3)
+            first = b"GET /first HTTP/1.1\r\nHost: a\r\n\r\nPOST /echo HTTP/1.1\r\nHost: a\r\n"
+            chunked.send(first + b"Transfer-Encoding: chunked\r\n\r\n3\r\nab")
+            long.send(first + b"Content-Length: 50000\r\n\r\n" + b"y" * 1000)
+            for client in (chunked, long):  # what came with this was read
+                self.assertEqual(client.read().status, 200)
+            for part in (b"c\r\n", b"4;x\r\ndefg\r\n0\r\n", b"T: railer\r\n"):
+                self.assertEqual(other.ask("GET", "/x").status, 200)
+                chunked.send(part)
+                long.send(b"y" * 1000)
+            chunked.send(b"\r\n" + chunked.request("GET", "/last"))
+            self.assertEqual(chunked.read().body, b"abcdefg")
+            self.assertEqual(chunked.read().body, b"GET /last?\n")
+            long.send(b"y" * 46000)
+            self.assertEqual(long.read().body, b"y" * 50000)
+
     def test_who_sends_a_short_body_slowly_is_shed_like_one_that_idles(self):
         with Server("talk", conf(connections=4)) as server:
             slow, *others = self.clients(server, 4)
@@ -306,7 +324,7 @@ retry = yes
         with Server("talk", conf(queue=4, wait="60s", patience="100ms", count=4)) as server:
             slow = self.clients(server, 8)
             for client in slow:
-                client.send(client.request("POST", "/echo", [("Content-Length", "100000")]) + b"x")
+                client.send(client.request("POST", "/echo", [("Content-Length", "1000"), ("Expect", "100-continue")]))
             good = self.clients(server, 1)[0]
             wait_until(lambda: good.ask("GET", "/x").status == 200, "a place and a bucket")
             # Whoever waited had one ended; the last have their buckets still.
@@ -330,7 +348,7 @@ retry = yes
                 self.assertEqual([third.ask("GET", "/x").status for _ in range(5)], [200] * 5)
                 self.assertEqual(holders[0].ask("POST", "/echo", body=b"x").status, 200)
             self.assertEqual(holders[1].release().status, 200)
-            self.assertEqual([line["path"] for line in server.lines() if line.get("cause") == "per-address"], ["/x"])
+            self.assertEqual(self.cut(server, "per-address"), ["/x"])
 
     def test_the_line_counts_for_the_address_too(self):
         with Server("talk", conf(queue=8, wait="60s", more="per_address = 2")) as server:

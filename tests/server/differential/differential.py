@@ -228,7 +228,7 @@ def main():
         print("neither node nor libmicrohttpd is there: nothing to compare with")
         return 77
     with tempfile.TemporaryDirectory() as root:
-        pail = Running(args.server, root, "echo", args.echo, "describe")
+        pail = Running(args.server, root, "echo", args.echo, None, "describe")
         processes = {n: subprocess.Popen(c, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for n, c in others.items()}
         ports = {"pail": pail.port}
         ports.update({n: int(p.stdout.readline()) for n, p in processes.items()})
