@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""bench_http.py hello|builtin|idle|threads|record|abuse [SECONDS]: requests per
+"""bench_http.py hello|builtin|idle|threads|record [SECONDS]: requests per
 second of the server's own CPU time, beside its peers, in turns.
 
 hello    builtin:send-static-file against tests/bench/trivial_epoll.c and nginx,
@@ -10,8 +10,6 @@ builtin  builtin:varying-allocations and builtin:csv-svg-path against the same
 idle     what 10000 idle keep-alive connections cost the server beyond the kernel's
 threads  two threads against one: CPU time of a request
 record   --log and --record: what they add to a request
-abuse    a good client while others send slow heads, read slowly, send huge
-         bodies or garbage, and come and go
 
 The server runs on processor 0, wrk on the last. CPU time is that of all the
 server's threads, by /proc/PID/task/*/schedstat. The median of the ratios of
@@ -27,13 +25,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "server", "core"))
-from bench_server import children, cpu_ns, quantiles  # noqa: E402
-from harness import BUILD, plugin  # noqa: E402
+from bench_server import children, cpu_ns  # noqa: E402
+from harness import BUILD  # noqa: E402
 from peers import CLIENT_CPU, Peer, epoll, nginx, pail, pss as memory  # noqa: E402
 
 PIPELINE = """local r
@@ -168,118 +165,11 @@ def record(seconds):
         folder.cleanup()
 
 
-# -- abuse ------------------------------------------------------------------------
-
-
-def good(port, seconds):
-    """A connection at a time, a request every 5 ms: latencies in ms, and failures."""
-    latencies, failures, end = [], 0, time.monotonic() + seconds
-    while time.monotonic() < end:
-        began = time.monotonic()
-        try:
-            with socket.create_connection(("127.0.0.1", port), 10) as client:
-                client.sendall(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
-                failures += not client.recv(1000).startswith(b"HTTP/1.1 200")
-        except OSError:
-            failures += 1
-        latencies.append((time.monotonic() - began) * 1000)
-        time.sleep(max(0, 0.005 - (time.monotonic() - began)))
-    return sorted(latencies), failures
-
-
-def hold(port, count, first, each, stop, read=0, source="127.0.0.1"):
-    """Connections that send `first` and then one byte of `each` every second."""
-    clients = []
-    while not stop.is_set():
-        while len(clients) < count:
-            try:
-                client = socket.socket()
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                client.bind((source, 0))
-                client.connect(("127.0.0.1", port))
-                client.sendall(first)
-                client.setblocking(False)
-                clients.append(client)
-            except OSError:
-                break
-        stop.wait(0.5)
-        for client in list(clients):
-            try:
-                if each:
-                    client.send(each)
-                if read:
-                    client.recv(read)
-            except BlockingIOError:
-                pass
-            except OSError:
-                client.close()
-                clients.remove(client)
-    for client in clients:
-        client.close()
-
-
-def churn(port, data, stop):
-    while not stop.is_set():
-        try:
-            with socket.create_connection(("127.0.0.1", port), 5) as client:
-                client.sendall(data)
-                client.settimeout(0.2)
-                client.recv(1000)
-        except OSError:
-            pass
-        stop.wait(0.001)
-
-
-def abuse(seconds):
-    print("everyone from one address, without limits of addresses:")
-    attack(seconds, "", "127.0.0.1", ATTACKS)
-    print("the attackers from another address, per_address = 32, connections_per_address = 64:")
-    attack(seconds, "per_address = 32\nconnections_per_address = 64\n", "127.0.0.2", [name for name in ATTACKS if name[0].isdigit()])
-
-
-ATTACKS = ["200 slow heads", "200 slow bodies", "40 slow readers", "200 slow readers", "huge bodies", "garbage", "churn"]
-
-
-def attack(seconds, limits, source, names):
-    conf = f"[server]\nconnections = 256\n{limits}[bucket main]\nsize = 256K\ncount = 64\n"
-    peer = pail(plugin("talk"), conf)
-    get = b"GET /stream?bytes=3000000&piece=3000 HTTP/1.1\r\nHost: a\r\n\r\n"
-    attacks = {
-        "200 slow heads": (hold, (200, b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"a")),
-        "200 slow bodies": (hold, (200, b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n", b"a")),
-        "40 slow readers": (hold, (40, get, b"", 1)),
-        "200 slow readers": (hold, (200, get, b"", 1)),
-        "huge bodies": (churn, (b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 500000,)),
-        "garbage": (churn, (os.urandom(10000),)),
-        "churn": (churn, (b"",)),
-    }
-    try:
-        good(peer.port, 1)
-        for name in names:
-            kind, words = attacks[name]
-            calm, failed = good(peer.port, seconds)
-            stop = threading.Event()
-            many = [threading.Thread(target=kind, args=(peer.port, *words[:-1], words[-1], stop) if kind is churn else
-                                     (peer.port, *words[:3], stop, *(words[3:] or (0,)), source)) for _ in range(1)]
-            for thread in many:
-                thread.start()
-            time.sleep(1)
-            latencies, failures = good(peer.port, seconds)
-            stop.set()
-            for thread in many:
-                thread.join()
-            a, b = quantiles(calm)[1], quantiles(latencies)[1]
-            print(f"  {name:18} {100 * (1 - failures / len(latencies)):7.2f} % of {len(latencies)} are 200; p99 {b:.2f} ms, calm {a:.2f} ms ({b / a:.1f})", flush=True)
-            assert not failed
-    finally:
-        peer.stop()
-
-
 def main():
     what = sys.argv[1] if len(sys.argv) > 1 else ""
     seconds = int(sys.argv[2]) if len(sys.argv) > 2 else 2
     print(f"{platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
-    if what not in ("hello", "builtin", "idle", "threads", "record", "abuse"):
+    if what not in ("hello", "builtin", "idle", "threads", "record"):
         print(__doc__, file=sys.stderr)
         return 2
     globals()[what](*([] if what == "idle" else [seconds]))
