@@ -15,6 +15,7 @@ import unittest
 
 DUMP, LIBRARY, VICTIMS = sys.argv[1:4]
 JEMALLOC = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"
+TCMALLOC = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4"
 MIMALLOC = "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0"
 SIZE = 7777
 
@@ -180,6 +181,12 @@ class Shim(unittest.TestCase):
                 LIBRARY, VICTIMS = saved
         self.check_blocks(run, 1500)
         self.assertEqual(run.summary["processes"], 2)
+
+    def test_a_child_in_a_sandbox_is_recorded_with_the_calls_that_the_library_names(self):
+        run = Run("hostile", "sandbox", "20000", options=["-b", "2097152"])
+        self.check_blocks(run)
+        self.assertEqual(run.summary["processes"], 2)
+        self.assertEqual([self.pieces(e)[0][0] for e in self.told(run, "write")], [0])
 
     def test_under_an_address_space_limit_the_ring_is_small(self):
         run = Run("hostile", "as", str(200 << 20))
@@ -385,6 +392,9 @@ class Shim(unittest.TestCase):
 
     def test_mimalloc_behind_us(self):
         self.check_allocator(MIMALLOC)
+
+    def test_tcmalloc_behind_us(self):
+        self.check_allocator(TCMALLOC)
 
 
 if __name__ == "__main__":

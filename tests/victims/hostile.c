@@ -7,13 +7,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -211,6 +215,58 @@ static void handler_forks(long count)
 	say("children", children);
 }
 
+/* What a sandboxed worker may call: what this program needs, and what the library says
+ * that it does (shim/attach.h). Anything else ends the process. */
+static void sandbox(void)
+{
+	static const int allowed[] = {
+		SYS_read,      SYS_write,  SYS_exit_group,    SYS_exit,           SYS_brk,
+		SYS_mmap,      SYS_munmap, SYS_mprotect,      SYS_rt_sigprocmask, SYS_gettid,
+		SYS_madvise,   SYS_futex,  SYS_clock_gettime, SYS_newfstatat,     SYS_fstat,
+		SYS_getrandom,
+	};
+	enum { COUNT = sizeof(allowed) / sizeof(*allowed) };
+	struct sock_filter filter[2 * COUNT + 2] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))};
+	struct sock_fprog program = {2 * COUNT + 2, filter};
+
+	for (size_t i = 0; i < COUNT; i++) {
+		filter[1 + 2 * i] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+								 (unsigned)allowed[i], 0, 1);
+		filter[2 + 2 * i] =
+			(struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	}
+	filter[2 * COUNT + 1] =
+		(struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		_exit(79);
+}
+
+/* A child in a sandbox allocates, and sends from memory that must be asked about. */
+static void sandboxed(long count)
+{
+	int pair[2], status = 0;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
+		_exit(78);
+	say("blocks", 2 * count);
+	fflush(stdout);
+	pid_t child = fork();
+	if (child == 0) {
+		static const char text[] = "a sandboxed answer";
+		sandbox();
+		blocks(count);
+		if (write(pair[1], text, sizeof(text)) != sizeof(text))
+			_exit(77);
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	blocks(count);
+	if (status != 0)
+		_exit(76);
+}
+
 static void limited(int what, rlim_t bytes)
 {
 	struct rlimit limit = {bytes, bytes};
@@ -285,6 +341,8 @@ int main(int argc, char **argv)
 		blocks(n);
 		execl(self, self, "blocks", "1000", NULL);
 		_exit(82);
+	} else if (strcmp(mode, "sandbox") == 0) {
+		sandboxed(n);
 	} else if (strcmp(mode, "as") == 0) {
 		limited(RLIMIT_AS, (rlim_t)n);
 	} else if (strcmp(mode, "fsize") == 0) {
