@@ -39,6 +39,7 @@ enum key {
 	KEY_STACK_DEPTH,
 	KEY_HANDOFF,
 	KEY_POOLS,
+	KEY_EXEC,
 	KEY_CPU,
 	KEY_KEEP_RAW,
 	KEY_REDACT,
@@ -101,6 +102,10 @@ static const struct argp_option options[] = {
 	 "apr: what pools of the Apache Portable Runtime hand out, block by block; none: the memory"
 	 " that they take (apr)",
 	 0},
+	{"exec", KEY_EXEC, "follow|leave", 0,
+	 "follow: programs that CMD becomes or starts are recorded too, also with an"
+	 " environment of their own; leave: CMD alone, and what it forks (follow)",
+	 0},
 	{"cpu", KEY_CPU, NULL, 0,
 	 "how much CPU each request took (cpu_ns), from the clock of the thread that works for it,"
 	 " asked wherever that may change: a system call for each read, write and wait",
@@ -155,6 +160,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	static const char *const fulls[] = {"wait", "drop", NULL};
 	static const char *const handoffs[] = {"auto", "condvar", NULL};
 	static const char *const pools[] = {"apr", "none", NULL};
+	static const char *const execs[] = {"follow", "leave", NULL};
 	static const char *const modes[] = {"exact", "light", NULL};
 	static const char *const unwinds[] = {"tables", "fp", NULL};
 	static const char *const depths[] = {"hooks", "paint", NULL};
@@ -193,6 +199,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 	case KEY_HANDOFF:
 		w->collect.ring.conditions = choose(state, "handoff", text, handoffs) == 1;
 		break;
+	case KEY_EXEC: w->collect.ring.no_exec = choose(state, "exec", text, execs) == 1; break;
 	case KEY_POOLS: w->collect.ring.pools = choose(state, "pools", text, pools) == 0; break;
 	case KEY_CPU: w->collect.ring.cpu = true; break;
 	case KEY_FOR:

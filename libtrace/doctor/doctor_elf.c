@@ -291,7 +291,8 @@ void check_calls(struct patient *p, const struct elf_file *f)
 		doctor_add(
 			p, DOCTOR_NOTE, "seccomp", NULL,
 			"it installs a seccomp filter; the library needs nothing that is not"
-			" open by then, but futex, madvise, rt_sigprocmask and clock_gettime",
+			" open by then, but gettid, futex, madvise, fstat, rt_sigprocmask and"
+			" clock_gettime",
 			"if it dies under the recorder only, turn its sandbox off for the"
 			" recording");
 }

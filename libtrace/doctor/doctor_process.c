@@ -73,8 +73,8 @@ static void check_status(struct patient *p)
 	if (field(status, "\nSeccomp:") > 0)
 		doctor_add(p, DOCTOR_NOTE, "seccomp", NULL,
 			   "it runs under a seccomp filter; the library needs nothing that is"
-			   " not open by then, but futex, madvise, rt_sigprocmask and"
-			   " clock_gettime",
+			   " not open by then, but gettid, futex, madvise, fstat,"
+			   " rt_sigprocmask and clock_gettime",
 			   "if it dies under the recorder only, turn its sandbox off for the"
 			   " recording");
 	free(status);

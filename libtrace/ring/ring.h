@@ -47,7 +47,7 @@ struct ring_options {
 	bool paint;             /* stack_low by painting 64 KiB below a request's start */
 	bool cpu;               /* CPU where turns change: a system call each */
 	uint32_t stack_entries; /* room for so many; 0: 1 Mi (16 MiB) */
-	bool no_exec; /* do not follow exec into programs that clean their environment */
+	bool no_exec;           /* programs that are exec'd by the first one are left alone */
 };
 
 struct ring;

@@ -136,6 +136,17 @@ static void remember_environment(const char *path)
 	}
 }
 
+/* Programs that this one executes find no ring: the library does nothing there. */
+static void leave_alone(void)
+{
+	char **to = environ;
+
+	for (char **from = environ; *from; from++)
+		if (strncmp(*from, REGION_ENV "=", sizeof(REGION_ENV)) != 0)
+			*to++ = *from;
+	*to = NULL;
+}
+
 static bool attach(void)
 {
 	if (!environ)
@@ -148,6 +159,8 @@ static bool attach(void)
 	if (!region)
 		return false;
 	remember_environment(path);
+	if (!(region->flags & REGION_FOLLOW))
+		leave_alone();
 	memory_attach();
 	uint32_t mode = region->flags;
 	if (mode & REGION_STACKS && !stack_attach(path))

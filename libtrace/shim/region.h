@@ -53,7 +53,7 @@ enum region_flags {
 	REGION_EXACT = 2,      /* epoll_wait with maxevents = 1 */
 	REGION_CONDITIONS = 4, /* record condition variables */
 	REGION_MAPPINGS = 8,   /* record mmap, munmap, brk */
-	REGION_FOLLOW = 16,    /* put LD_PRELOAD back into cleaned environments at exec */
+	REGION_FOLLOW = 16,    /* also what is exec'd, where the environment is cleaned too */
 	REGION_TSC = 32,       /* ticks are the TSC, else CLOCK_MONOTONIC */
 	REGION_STACKS = 64,    /* ALLOC_AT: with a call stack */
 	REGION_POINTERS = 128, /* stacks by frame pointers alone */

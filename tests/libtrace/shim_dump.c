@@ -10,7 +10,7 @@
  *	-n        never read until the command has ended
  *	-S        stacks		-F  stacks by frame pointers
  *	-T COUNT  room for so many stacks  -P  stack depth by painting
- *	-A  blocks of pools
+ *	-A  blocks of pools	-E  what is exec'd is left alone
  *	-q        only the summary	-x FILE  events to FILE, not stdout
  *	-p LIB    LIB is preloaded behind the shim
  *
@@ -169,7 +169,7 @@ int main(int argc, char **argv)
 	bool never = false;
 
 	out = stdout;
-	while ((option = getopt(argc, argv, "+b:dw:s:ecmnqx:p:SFPT:A")) != -1) {
+	while ((option = getopt(argc, argv, "+b:dw:s:ecmnqx:p:SFPT:AE")) != -1) {
 		switch (option) {
 		case 'b': options.bytes = strtoull(optarg, NULL, 0); break;
 		case 'd': options.on_full = RING_DROP; break;
@@ -182,6 +182,7 @@ int main(int argc, char **argv)
 		case 'F': options.stacks = options.pointers = true; break;
 		case 'P': options.paint = true; break;
 		case 'T': options.stack_entries = (uint32_t)strtoul(optarg, NULL, 0); break;
+		case 'E': options.no_exec = true; break;
 		case 'A': options.pools = true; break;
 		case 'n': never = true; break;
 		case 'q': out = NULL; break;

@@ -127,6 +127,14 @@ class Shim(unittest.TestCase):
         self.assertEqual(run.summary["processes"], 201)
         self.assertLess(run.summary["waits"], 5)
 
+    def test_what_is_executed_may_be_left_alone(self):
+        run = Run("hostile", "chain", "20", options=["-E"])
+        self.check_blocks(run, 3)  # of the first image
+        self.assertEqual(run.summary["processes"], 1)
+        run = Run("hostile", "vforks", "5", options=["-E"])
+        self.assertEqual(run.summary["processes"], 1)
+        self.assertEqual(run.kinds()["fork-begin"], 5)
+
     def test_signal_handlers_may_write_events(self):
         run = Run("hostile", "signals", "300000")
         marks = run.kinds()["mark-begin"]
