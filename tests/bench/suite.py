@@ -65,11 +65,11 @@ def tell(result):
     for name, values in result.get("peers", {}).items():
         middle, low, high = spread(values)
         ratio = ratios(result["peers"], name, result["reference"])
-        print(f"  {name:26} {middle:12.2f} ({low:.2f} to {high:.2f})   {ratio[0]:.2f} ({ratio[1]:.2f} to {ratio[2]:.2f})")
+        print(f"  {name:32} {middle:12.2f} ({low:.2f} to {high:.2f})   {ratio[0]:.2f} ({ratio[1]:.2f} to {ratio[2]:.2f})")
     for name, (middle, low, high) in result.get("summary", {}).items():
-        print(f"  {name:26} {middle:12.2f} ({low:.2f} to {high:.2f})   {middle / result['summary'][result['reference']][0]:.2f}")
+        print(f"  {name:32} {middle:12.2f} ({low:.2f} to {high:.2f})   {middle / result['summary'][result['reference']][0]:.2f}")
     for name, points in result.get("series", {}).items():
-        print(f"  {name:26} " + "  ".join(f"{point[0]:g}: {point[1]:.3g}" for point in points))
+        print(f"  {name:32} " + "  ".join(f"{point[0]:g}: {point[1]:.3g}" for point in points))
     for name, why in result.get("skipped", {}).items():
         print(f"  left out: {name}: {why}")
     if "note" in result:

@@ -115,7 +115,7 @@ def bars(result, folder):
     rows = {name: spread(values) for name, values in result["peers"].items()} if "peers" in result else result["summary"]
     data = "".join(f"{-i} {middle} {low} {high} \"{name}\"\n" for i, (name, (middle, low, high)) in enumerate(rows.items()))
     values = [value for triple in rows.values() for value in triple]
-    wide = max(values) > 50 * max(min(values), 1e-9)
+    wide = max(values) > 50 * min(values) > 0
     script = BARS.format(path=f"{folder}/bench-{result['name']}.svg", unit=f"{result['unit']} ({result['better']} is better)", data=data,
                          height=90 + 26 * len(rows), low=0.5 - len(rows), log="set logscale x" if wide else "",
                          range=f"[{min(values) / 2}:*]" if wide else "[0:*]", base=min(values) / 2 if wide else 0)

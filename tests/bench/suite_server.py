@@ -12,7 +12,7 @@ import tempfile
 
 import peers
 from harness import Client
-from measure import compare, grow
+from measure import Meter, compare, grow
 from peers import BUILD, CLIENT_CPU, Group
 
 MANY = 20000
@@ -266,12 +266,15 @@ def idle_of(peer, count):
 
 @functools.cache
 def arena_output():
-    return subprocess.run([f"{BUILD}/tests/bench/bench_arena"], capture_output=True, text=True, check=True, timeout=300).stdout
+    """Of all its workloads, and what else the machine did meanwhile."""
+    meter = Meter()
+    out = subprocess.run([f"{BUILD}/tests/bench/bench_arena"], capture_output=True, text=True, check=True, timeout=300).stdout
+    return out, meter.read()
 
 
 def arena(workload):
     def work(_):
-        out = arena_output()
+        out, beside = arena_output()
         block = out[out.index(workload):].split("\n")[1:]
         summary = {}
         for line in block:
@@ -279,7 +282,7 @@ def arena(workload):
             if not match:
                 break
             summary[match.group(1)] = [float(match.group(i)) for i in (2, 3, 4)]
-        return {"summary": summary, "reference": "glibc", "rounds": 41}
+        return {"summary": summary, "reference": "glibc", "rounds": 41} | beside
     return work
 
 
