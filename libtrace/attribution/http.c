@@ -44,6 +44,11 @@ static size_t method_bytes(struct str bytes)
 	return bytes.length <= METHOD_BYTES_MAX ? SIZE_MAX : 0;
 }
 
+static bool is_http(struct str version)
+{
+	return version.length >= 5 && memcmp(version.bytes, "HTTP/", 5) == 0;
+}
+
 bool http_looks_like_request(struct str bytes)
 {
 	size_t method = method_bytes(bytes);
@@ -59,7 +64,7 @@ bool http_looks_like_request(struct str bytes)
 		return true;
 	struct str line = {rest.bytes, (size_t)(end - rest.bytes)};
 	struct str target, version;
-	return str_cut(line, ' ', &target, &version) && str_starts(version, STR("HTTP/"));
+	return str_cut(line, ' ', &target, &version) && is_http(version);
 }
 
 static bool begins_like(const struct http_scan *scan, struct str bytes)
@@ -95,7 +100,7 @@ static bool parse_request_line(struct str line, bool whole, struct http_event *e
 	bool cut = str_cut(rest, ' ', &event->target, &version);
 	if (event->target.length == 0)
 		return false;
-	return !whole || (cut && str_starts(version, STR("HTTP/")));
+	return !whole || (cut && is_http(version));
 }
 
 static bool parse_status_line(struct str line, struct http_event *event)

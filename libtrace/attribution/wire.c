@@ -184,7 +184,8 @@ static void http_in(struct attribute *a, struct thread *t, struct connection *c,
 		r = turn_request(a, c->extra->newest);
 		if (r)
 			set_target(r, event->method, event->target);
-		if (str_equal(event->method, STR("PRI")) && str_equal(event->target, STR("*")))
+		if (event->target.length == 1 && str_equal(event->method, STR("PRI")) &&
+		    str_equal(event->target, STR("*")))
 			http2_begins(a, t, c);
 		break;
 	case HTTP_OTHER:
