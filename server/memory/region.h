@@ -25,7 +25,8 @@
  * page does not. Meta lies away from the arenas, so that a handler that writes
  * past its bucket meets a guard page before it meets the core.
  *
- * Made once by the main thread; read-only afterwards.
+ * Made once by the main thread, memory by a helper on each processor as well, all
+ * of which are gone when region_open() returns; read-only afterwards.
  */
 #ifndef PAIL_SERVER_REGION_H
 #define PAIL_SERVER_REGION_H
