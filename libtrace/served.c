@@ -180,7 +180,9 @@ static void take_request(struct served *s, const struct record_message *m, const
 	s->uncommitted_refused += refused;
 	s->sums.requests++;
 	s->sums.refused += refused;
-	if (trace_put_request(s->trace, &row, NULL, 0, NULL, &err) != 0)
+	int64_t id;
+	if (trace_put_request(s->trace, &row, NULL, 0, &id, &err) != 0 ||
+	    (m->wait_ns > 0 && trace_put_wait(s->trace, id, credible(m->wait_ns), &err) != 0))
 		stop_storing(s, &err);
 }
 

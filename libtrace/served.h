@@ -11,6 +11,7 @@
  *	target, route	redacted and named by the same functions
  *
  * One that found no bucket has neither need nor service: it is stored, incomplete.
+ * How long one waited, for a bucket or for nothing, is a row of request_wait.
  *
  * Until the first message nothing is in the trace's place. Rows are committed every
  * second. When the disk fills up it goes on, counts what could not be stored (meta

@@ -230,6 +230,8 @@ int trace_put_request(struct trace *trace, const struct trace_request *request,
 int trace_put_request_sites(struct trace *trace, const struct trace_request *request,
 			    const struct replay_op *ops, const uint32_t *sites, size_t count,
 			    int64_t *id, struct err *err);
+/* That a request, by its id, waited so long for a bucket before its service. */
+int trace_put_wait(struct trace *trace, int64_t request, int64_t wait_ns, struct err *err);
 int trace_put_raw(struct trace *trace, const struct trace_raw *raw, struct err *err);
 /* Puts all keys of another. */
 int trace_copy_meta(struct trace *to, struct trace *from, struct err *err);

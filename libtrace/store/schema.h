@@ -106,6 +106,8 @@ BATCH_COLUMNS(SCHEMA_FLAT, SCHEMA_STEP)
 "CREATE TABLE raw_block("
 " first_event INTEGER PRIMARY KEY, events INTEGER NOT NULL, format INTEGER NOT NULL,"
 " bytes BLOB NOT NULL) STRICT;"
+"CREATE TABLE request_wait("
+" request INTEGER PRIMARY KEY, wait_ns INTEGER NOT NULL) STRICT;"
 
 "CREATE VIEW route_summary AS"
 " WITH ranked AS ("

@@ -37,6 +37,7 @@ enum statement {
 	PUT_SITE,
 	PUT_USE,
 	PUT_RAW,
+	PUT_WAIT,
 	STATEMENT_COUNT
 };
 

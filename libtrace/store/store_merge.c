@@ -159,18 +159,57 @@ static int put_shifted(struct merge *m, struct trace_request *r, int64_t first, 
 	return 0;
 }
 
+/* Waits lie in the order of requests' ids, as the cursor gives those. A trace of
+ * before there were waits has no table of them: *waits is NULL then. */
+static int open_waits(struct trace *in, sqlite3_stmt **waits, struct err *err)
+{
+	int64_t there;
+	*waits = NULL;
+	if (store_query_int(in, "SELECT count(*) FROM sqlite_schema WHERE name = 'request_wait'",
+			    &there, err) != 0)
+		return -1;
+	if (there == 0)
+		return 0;
+	if (sqlite3_prepare_v2(in->db,
+			       "SELECT request, wait_ns FROM request_wait ORDER BY request", -1,
+			       waits, NULL) != SQLITE_OK ||
+	    sqlite3_step(*waits) == SQLITE_ERROR) {
+		sqlite3_finalize(*waits);
+		return store_err(in, err, "reading its waits");
+	}
+	return 0;
+}
+
+/* The wait of request `id` of it, if it has one, as that of the request put next. */
+static int copy_wait(struct merge *m, sqlite3_stmt *waits, int64_t id, struct err *err)
+{
+	while (sqlite3_data_count(waits) > 0 && sqlite3_column_int64(waits, 0) < id)
+		sqlite3_step(waits);
+	if (sqlite3_data_count(waits) == 0 || sqlite3_column_int64(waits, 0) != id)
+		return 0;
+	return trace_put_wait(m->out, m->out->next_request, sqlite3_column_int64(waits, 1),
+			      err);
+}
+
 static int copy_requests(struct merge *m, struct trace *in, struct err *err)
 {
 	struct trace_cursor *cursor;
 	struct trace_request r;
+	sqlite3_stmt *waits;
 	int64_t first, events;
 	int got;
-	if (trace_requests_stored(in, &cursor, err) != 0)
+	if (open_waits(in, &waits, err) != 0)
 		return -1;
+	if (trace_requests_stored(in, &cursor, err) != 0) {
+		sqlite3_finalize(waits);
+		return -1;
+	}
 	while ((got = store_next(cursor, &r, &first, &events, err)) == 1)
-		if ((got = put_shifted(m, &r, first, events, err)) != 0)
+		if ((waits && (got = copy_wait(m, waits, r.id, err)) != 0) ||
+		    (got = put_shifted(m, &r, first, events, err)) != 0)
 			break;
 	trace_cursor_close(cursor);
+	sqlite3_finalize(waits);
 	return got;
 }
 
@@ -295,7 +334,7 @@ static int list_left_out(const struct merge *m, struct trace *in, struct buf *na
 {
 	static const char sql[] =
 		"SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('meta',"
-		" 'process', 'thread', 'connection', 'route', 'string', 'request_block', 'request_digits',"
+		" 'process', 'thread', 'connection', 'route', 'string', 'request_block', 'request_digits', 'request_wait',"
 		" 'request_place',"
 		" 'event_block', 'event_site', 'frame', 'stack', 'site', 'site_use') AND name NOT LIKE 'sqlite_%' ORDER BY name";
 	sqlite3_stmt *s = NULL;

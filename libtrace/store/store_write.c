@@ -38,6 +38,7 @@ static const char *const statement_sql[STATEMENT_COUNT] = {
 	[PUT_USE] =
 		"INSERT OR REPLACE INTO site_use VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	[PUT_RAW] = "INSERT INTO raw_block VALUES (?, ?, ?, ?)",
+	[PUT_WAIT] = "INSERT OR REPLACE INTO request_wait VALUES (?, ?)",
 };
 
 void store_bind_str(sqlite3_stmt *s, int at, struct str text)
@@ -401,6 +402,16 @@ int store_put_request(struct trace *t, const struct trace_request *r, int64_t fi
 	t->rows->count++;
 	t->next_request++;
 	return t->rows->count == BATCH_MAX ? flush_rows(t, err) : 0;
+}
+
+int trace_put_wait(struct trace *t, int64_t request, int64_t wait_ns, struct err *err)
+{
+	if (store_begin(t, err) != 0)
+		return -1;
+	sqlite3_stmt *s = t->statement[PUT_WAIT];
+	sqlite3_bind_int64(s, 1, request);
+	sqlite3_bind_int64(s, 2, wait_ns);
+	return store_finish(t, s, err);
 }
 
 int trace_put_request(struct trace *t, const struct trace_request *r,

@@ -273,6 +273,18 @@ class Ends(unittest.TestCase):
                 lines += [json.loads(line) for line in file]
         self.assertEqual(sum("start_ns" in line for line in lines), asked)
 
+    def test_a_sealed_server_logs_and_rotates(self):
+        with Ops("talk", TWO, options=["--seal"]) as server:
+            with server.client() as client:
+                asked = flood(client, 400)
+            until(lambda: self.count(server) == asked, "all lines")
+            os.rename(server.log_path, server.log_path + ".1")
+            server.process.send_signal(signal.SIGUSR1)
+            until(lambda: os.path.exists(server.log_path), "a new log")
+            server.get("/x")
+            until(lambda: self.count(server) == 1, "a line in it")
+            self.assertEqual(server.errors().count("pail serve: can't"), 0)
+
     def test_a_log_that_cannot_be_opened_anew_stays(self):
         with tempfile.TemporaryDirectory() as folder, Server("talk", log=False, options=["--log", f"{folder}/a/log"],
                                                              wrap=["sh", "-c", f'mkdir {folder}/a; exec "$@"', "sh"]) as server:

@@ -99,6 +99,39 @@ class Record(unittest.TestCase):
             planned = pail("plan", server.trace, "--target", "0.05", "-o", f"{server.trace}.conf")
             self.assertEqual(planned.returncode, 0, planned.stdout + planned.stderr)
 
+    def test_the_trace_has_every_wait(self):
+        conf = "[server]\nadmin = 127.0.0.1:0\nqueue = 2\nwait = 20s\npatience = 0\n[bucket main]\nsize = 64K\ncount = 1\n"
+        server = self.recorded("talk", conf)
+        with server.client() as first, server.client() as second, server.client() as third:
+            first.hold("/echo")
+            for number, client in enumerate((second, third)):
+                client.send(client.request("GET", f"/waits{number}"))
+            admin = int(re.search(r"admin address http://127.0.0.1:(\d+)/", server.wait_errors("admin address")).group(1))
+
+            def waiting():
+                with Client(admin) as asker:
+                    return json.loads(asker.ask("GET", "/stats").body)["classes"][0]["waiting"]
+            until(lambda: waiting() == 2, "both are in line")
+            self.assertEqual(first.release().status, 200)
+            for client in (second, third):
+                self.assertEqual(client.read().status, 200)
+            self.assertEqual(first.ask("GET", "/alone").status, 200)
+        self.assertEqual(server.stop(), 0, server.errors())
+        stored = dict(rows(server.trace, "SELECT r.target, w.wait_ns FROM request_wait w JOIN request r ON r.id = w.request"
+                                         " WHERE target LIKE '/waits%'"))
+        logged = {line["path"]: line["wait_ns"] for line in server.lines() if line.get("wait_ns") and line["path"].startswith("/waits")}
+        self.assertEqual(stored, logged)
+        self.assertEqual(len(stored), 2)
+        quick = rows(server.trace, "SELECT coalesce(max(wait_ns), 0) FROM request LEFT JOIN request_wait w ON w.request = request.id"
+                                   " WHERE target = '/alone'")[0][0]
+        self.assertLess(quick, min(stored.values()))
+        # A merge has them too, at their requests.
+        merged = f"{server.trace_folder.name}/all.db"
+        done = pail("merge", "-o", merged, server.trace, server.trace)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        both = rows(merged, "SELECT r.target, w.wait_ns FROM request_wait w JOIN request r ON r.id = w.request WHERE target LIKE '/waits%'")
+        self.assertEqual(sorted(both), sorted(list(stored.items()) * 2))
+
     def test_one_trace_goes_on_through_restarts(self):
         server = self.recorded("talk", "[bucket main]\nsize = 64K\ncount = 4\n")
         server.get("/before")
