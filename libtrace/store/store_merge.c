@@ -165,7 +165,8 @@ static int open_waits(struct trace *in, sqlite3_stmt **waits, struct err *err)
 {
 	int64_t there;
 	*waits = NULL;
-	if (store_query_int(in, "SELECT count(*) FROM sqlite_schema WHERE name = 'request_wait'",
+	if (store_query_int(in,
+			    "SELECT count(*) FROM sqlite_schema WHERE name = 'request_wait'",
 			    &there, err) != 0)
 		return -1;
 	if (there == 0)
