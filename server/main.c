@@ -583,13 +583,16 @@ static int core_serve(const struct options *options, struct err *err)
 	if ((core.admin_fd >= 0 && admin_start(core.admin_fd, err) < 0) ||
 	    image_fits(&core.plan, err) < 0 || (options->seal && seal_close(err) < 0))
 		return -1;
-	/* Before it counts as serving: what fails in a start is not tried again. */
+	/* Who finds the port file may rely on a server that is started anew; but what
+	 * fails in a start is not tried again. */
+	supervised_serves(&core.supervised);
 	if (core.supervised.generation == 0 &&
-	    port_write(options->port_file, opened.port, err) < 0)
+	    port_write(options->port_file, opened.port, err) < 0) {
+		supervised_does_not(&core.supervised);
 		return -1;
+	}
 	record_begin();
 	log_writer_record();
-	supervised_serves(&core.supervised);
 	if (core.supervised.generation == 0) {
 		if (core.admin_fd >= 0)
 			fprintf(stderr, "pail serve: admin address http://%s/\n",

@@ -16,7 +16,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EXIT_FAILED = 3, REPORT_SERVES = 's', REPORT_DRAINS = 'd', REPORT_LIVES = 'w' };
+enum {
+	EXIT_FAILED = 3,
+	REPORT_SERVES = 's',
+	REPORT_DRAINS = 'd',
+	REPORT_LIVES = 'w',
+	REPORT_NOT = 'n'
+};
 static const uint64_t MS_NS = 1000000;
 static const uint64_t STEADY_NS = UINT64_C(10000000000);
 static const uint64_t PAUSE_MOST_NS = UINT64_C(10000000000);
@@ -147,6 +153,11 @@ static void serving_ended(struct supervisor *s, int status)
 {
 	struct process process = s->serving;
 
+	/* Its last words may have come after we looked, and before it ended. */
+	struct pollfd word = {.fd = process.report_fd, .events = POLLIN};
+	for (char report; poll(&word, 1, 0) > 0 && read(process.report_fd, &report, 1) == 1;)
+		process.served =
+			(process.served || report == REPORT_SERVES) && report != REPORT_NOT;
 	close(process.report_fd);
 	s->memory->ended(process.memory);
 	s->serving.pid = 0;
@@ -236,6 +247,8 @@ static void take_report(struct supervisor *s)
 	if (report == REPORT_SERVES) {
 		s->serving.served = true;
 		tell_serves(s->serving.pid, s->generation);
+	} else if (report == REPORT_NOT) {
+		s->serving.served = false;
 	} else if (report == REPORT_LIVES) {
 		activation_notify("WATCHDOG=1");
 	} else if (report == REPORT_DRAINS && s->overlap && !s->leaving.pid && !s->ending) {
@@ -307,6 +320,11 @@ void supervised_serves(const struct supervised *child)
 	report(child, REPORT_SERVES);
 	if (!child->supervisor)
 		tell_serves(getpid(), 1);
+}
+
+void supervised_does_not(const struct supervised *child)
+{
+	report(child, REPORT_NOT);
 }
 
 void supervised_drains(const struct supervised *child)

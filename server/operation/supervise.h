@@ -61,6 +61,8 @@ int supervise(bool overlap, const struct supervise_memory *memory, struct superv
  * the service manager is to know (activation.h) goes on to it: from the
  * supervisor, which is the process that it watches, or from the only one. */
 void supervised_serves(const struct supervised *child);
+/* After all: its start fails. */
+void supervised_does_not(const struct supervised *child);
 void supervised_drains(const struct supervised *child);
 void supervised_lives(const struct supervised *child);
 
