@@ -13,7 +13,8 @@ import unittest
 
 from ops import Closed, Server, until
 
-CONF = "[server]\nthreads = 2\n[bucket main]\nsize = 128K\ncount = 2\n"
+# Buckets for all that are at it at a time: while others wait for one, who reads slowly is ended.
+CONF = "[server]\n[bucket main]\nsize = 128K\ncount = 8\n"
 BIG = 3 << 20
 
 
