@@ -417,6 +417,27 @@ class Record(unittest.TestCase):
         self.assertIn("truncated the shared memory", done.stderr)
         self.assertEqual(self.query("SELECT value FROM meta WHERE key = 'complete'"), [("0",)])
 
+    def peak_of_recording(self, rounds):
+        """The most memory that the recorder had, in bytes, and how many events there were."""
+        program = f"for i in range({rounds}): x = [i, i]\nprint(flush=True); input()"
+        p = subprocess.Popen([PAIL, "record", "-o", self.trace, "--ring", "1M", "--detail", "events", "--",
+                              sys.executable, "-c", program], text=True, env={
+                                  **os.environ, "PYTHONMALLOC": "malloc",
+                                  "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"},
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
+        p.stdout.readline()
+        with open(f"/proc/{p.pid}/status", encoding="ascii") as f:
+            peak = next(int(line.split()[1]) for line in f if line.startswith("VmHWM:")) << 10
+        p.communicate("\n", timeout=60)
+        return peak, int(self.query("SELECT value FROM meta WHERE key = 'events'")[0][0])
+
+    def test_the_recorders_memory_does_not_grow_with_the_recording(self):
+        (few, _), (many, events) = self.peak_of_recording(20_000), self.peak_of_recording(300_000)
+        self.assertGreater(events, 1_000_000)
+        self.assertLess(many, few + events * 4)  # an event is 8 bytes in the ring, at least
+
     def test_values_of_queries_are_not_stored(self):
         rows, meta = self.redacted()
         self.assertEqual(rows, [("/shop?token=*&page=*", "GET /shop"), ("/shop?*", "GET /shop"),
