@@ -168,13 +168,17 @@ static int block(void)
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
 
+static bool halfway; /* what the mutex keeps is not whole: its holder did not come to the end */
+
 static int lock_twice(struct pail_request *r)
 {
 	pthread_mutex_lock(&mutex);
 	pthread_rwlock_wrlock(&rwlock);
+	bool was_halfway = halfway;
+	halfway = false;
 	pthread_rwlock_unlock(&rwlock);
 	pthread_mutex_unlock(&mutex);
-	return answer(r, "locked\n", 0);
+	return answer(r, was_halfway ? "halfway\n" : "locked\n", 0);
 }
 
 static int lock_across_a_wait(struct pail_request *r, const char *which)
@@ -209,6 +213,7 @@ static int locked(struct pail_request *r, const char *what)
 {
 	pthread_mutex_lock(&mutex);
 	pthread_rwlock_rdlock(&rwlock);
+	halfway = true;
 	if (strcmp(what, "eat") == 0) {
 		/* The bucket, and some of the red zone; then it lets go. */
 		for (size_t n = 0; n < pail_bucket_size(r) + 20000; n += 1000)
@@ -226,6 +231,7 @@ static int locked(struct pail_request *r, const char *what)
 		for (volatile long i = 0; i < 300000000; i++)
 			;
 	}
+	halfway = false;
 	pthread_rwlock_unlock(&rwlock);
 	pthread_mutex_unlock(&mutex);
 	return answer(r, "never\n", 0);

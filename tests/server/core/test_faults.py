@@ -164,7 +164,11 @@ class Faults(unittest.TestCase):
             for kind, cause in kinds.items():
                 for _ in range(2 if cause == "deadline-cpu" else 50):
                     self.assertEqual(client.ask("GET", f"/locked-{kind}").status, 504 if "deadline" in cause else 500)
-                    self.assertEqual(client.ask("GET", "/lock").body, b"locked\n")
+                    # Out of memory it goes on to the outermost unlock, so what the lock keeps is whole.
+                    # Out of time too, for some deadlines more.
+                    left = {"segv": b"halfway\n", "loop": b"halfway\n", "loop-a-while": None}.get(kind, b"locked\n")
+                    body = client.ask("GET", "/lock").body
+                    self.assertIn(body, (left,) if left else (b"locked\n", b"halfway\n"), kind)
             causes = {(line["path"], line.get("cause")) for line in server.wait_lines(300)}
             self.assertEqual(causes, {("/lock", None)} | {(f"/locked-{kind}", cause) for kind, cause in kinds.items()})
 
