@@ -38,7 +38,7 @@ PARTS = {
         ["base/*.h", "server/*.h", "pail/*.h"],
         [],
         ["base"],
-        ["Threads::Threads", "dl", "m", "${CMAKE_DL_LIBS}", "PkgConfig::OPENSSL"],  # the last: pail-tls, a module
+        ["PkgConfig::SECCOMP", "Threads::Threads", "dl", "m", "${CMAKE_DL_LIBS}", "PkgConfig::OPENSSL"],  # the last: pail-tls, a module
     ),
     "cli": (
         ["base/*.h", "cli/*.h", "libtrace/trace.h", "libtrace/collect.h", "libtrace/attribution/again.h", "libtrace/doctor/doctor.h", "libtrace/served.h", "simulator/sim.h", "server/server.h", "pail/*.h"],
@@ -58,6 +58,7 @@ FILES = {
     "libtrace/symbols/symbols.c": ["dwarf.h", "elfutils/*.h", "libiberty/demangle.h"],
     "cli/pages/page.c": ["nettle/*.h"],
     "cli/top/top_server.c": ["jansson.h"],
+    "server/memory/seal.c": ["seccomp.h"],
     "server/tls/tls_openssl.c": ["openssl/*.h"],  # a module of its own
     "server/guests/lua.c": ["lua.h", "lauxlib.h", "lualib.h"],
     "server/guests/js.c": ["duktape.h"],

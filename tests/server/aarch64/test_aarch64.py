@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """test_aarch64.py FOLDER SOURCE...: builds the server, what its tests load, and
 fuzz targets for aarch64 in FOLDER, and runs them under qemu-user. Skipped (77)
-with a word where the cross compiler, qemu or libinih for aarch64 is missing."""
+with a word where the cross compiler, qemu or a library for aarch64 is missing."""
 import concurrent.futures
 import os
 import shutil
@@ -17,6 +17,7 @@ from harness import SOURCE, Closed, Server  # noqa: E402
 CC = "aarch64-linux-gnu-gcc"
 ROOT = os.environ.get("PAIL_AARCH64_ROOT", "/usr/local/aarch64-linux-gnu")
 INIH = f"{ROOT}/usr/lib/aarch64-linux-gnu/libinih.a"
+SECCOMP = f"{ROOT}/usr/lib/aarch64-linux-gnu/libseccomp.a"
 QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
 WRAP = [QEMU, "-L", "/usr/aarch64-linux-gnu"]
 FLAGS = ["-std=gnu11", "-O1", "-g", "-D_GNU_SOURCE", '-DPAIL_VERSION="test"', f"-I{SOURCE}", f"-I{SOURCE}/include", f"-I{ROOT}/usr/include",
@@ -87,7 +88,7 @@ def build():
         objects = {s: jobs[s].result() for s in sources}
         for name in plugins:
             jobs[name].result()
-    run(CC, *objects.values(), INIH, f"-Wl,--dynamic-list={SOURCE}/server/server.symbols", "-Wl,-z,now", "-pie", "-ldl", "-lpthread", "-lm",
+    run(CC, *objects.values(), INIH, SECCOMP, f"-Wl,--dynamic-list={SOURCE}/server/server.symbols", "-Wl,-z,now", "-pie", "-ldl", "-lpthread", "-lm",
         "-o", f"{FOLDER}/pail-server")
     library = [o for s, o in objects.items() if "/base/" in s or os.path.basename(s).startswith(("parse", "date", "mime", "negotiate", "response"))]
     for name, more in FUZZED.items():
@@ -165,7 +166,7 @@ def main():
     global FOLDER, SOURCES
     FOLDER, SOURCES = sys.argv[1], sys.argv[2:]
     for what, there, cure in ((CC, shutil.which(CC), "install gcc-aarch64-linux-gnu"), ("qemu-aarch64-static", QEMU, "install qemu-user-static"),
-                              ("libinih for aarch64", os.path.exists(INIH), "run scripts/aarch64-root")):
+                              ("libinih and libseccomp for aarch64", os.path.exists(INIH) and os.path.exists(SECCOMP), "run scripts/aarch64-root")):
         if not there:
             print(f"skipped: {what} is not here ({cure})")
             return 77
