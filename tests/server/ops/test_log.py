@@ -29,6 +29,13 @@ def flood(client, batch=200, target="/x"):
     return batch
 
 
+def stands(pid):
+    def state(task):
+        with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    return all(state(task) == "T" for task in os.listdir(f"/proc/{pid}/task"))
+
+
 def settled(stats, asked):
     """Lines dropped, once all are told or dropped: the last answer is out before its line."""
     def counted():
@@ -214,6 +221,7 @@ class Ends(unittest.TestCase):
                 settled(server.stats, asked)
             told = server.stats()["log"]["lines"]
             os.kill(server.pid, signal.SIGSTOP)
+            until(lambda: stands(server.pid), "all of its threads stand")
             text = os.read(reader, 65536)
             fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 1 << 20)
             os.kill(server.pid, signal.SIGKILL)
