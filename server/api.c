@@ -95,7 +95,7 @@ int pail_set_status(struct pail_request *r, int status)
 
 void *pail_alloc(struct pail_request *r, size_t n)
 {
-	return malloc_in_bucket(r, n);
+	return malloc_in_bucket(r, n, (uintptr_t)__builtin_return_address(0));
 }
 
 size_t pail_bucket_size(const struct pail_request *r)
@@ -121,7 +121,7 @@ void pail_defer(struct pail_request *r, void (*fn)(void *), void *arg)
 		r->defer[r->defer_count++] = (struct request_defer){.fn = fn, .arg = arg};
 		return;
 	}
-	node = malloc_in_bucket(r, sizeof(*node));
+	node = malloc_in_bucket(r, sizeof(*node), (uintptr_t)__builtin_return_address(0));
 	*node = (struct request_defer){.fn = fn, .arg = arg, .next = r->defer_more};
 	r->defer_more = node;
 	r->defer_more_count++;

@@ -15,6 +15,7 @@
 #include "server/failure/libc_lock.h"
 #include "server/connection/loop.h"
 #include "server/memory/malloc.h"
+#include "server/memory/modules.h"
 #include "server/memory/pkeys.h"
 #include "server/operation/log_writer.h"
 #include "server/operation/record.h"
@@ -352,6 +353,7 @@ static int core_open(const struct options *options, struct err *err)
 	if (options->escapes && escapes_open(err) < 0)
 		return -1;
 	malloc_modules_find(&core.plan); /* whatever the app has loaded meanwhile */
+	modules_find();
 	return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "server/waiting/aio.h"
 #include "server/failure/fault.h"
 #include "server/memory/malloc.h"
+#include "server/memory/modules.h"
 #include "server/connection/patience.h"
 #include "server/waiting/resolve.h"
 
@@ -201,6 +202,11 @@ void worker_log_request(struct worker *worker, struct pail_request *r)
 		.cause = r->cause,
 		.detail = r->detail,
 	};
+	char site[MODULES_PLACE_BYTES];
+	if (r->site) {
+		modules_place(r->site, site, sizeof(site));
+		line.site = site;
+	}
 	worker_log_fields(&line, r->connection->bytes + r->connection->start, r->field,
 			  r->field_count);
 	worker_log(worker, &line, r->start_ns);

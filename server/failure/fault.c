@@ -84,7 +84,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 		cause = "escape";
 	else if (info->si_code == SEGV_PKUERR && signal == SIGSEGV)
 		snprintf(r->detail, sizeof(r->detail), "in another bucket");
-	request_note(r, cause, 500);
+	request_note(r, cause, 500, pc);
 	asan_forget(r->bucket->stack, r->bucket->stack_bytes);
 	context_abandon(context, r);
 }
@@ -96,7 +96,7 @@ static void deadline_now(struct pail_request *r, const char *cause, ucontext_t *
 	registers_step(context, false);
 	r->worker->stepping = NULL;
 	r->worker->looks = 0;
-	request_note(r, cause, 504);
+	request_note(r, cause, 504, registers_pc(context));
 	context_abandon(context, r);
 }
 
@@ -153,7 +153,8 @@ static void on_step(int signal, siginfo_t *info, void *context)
 	if (!this_worker || !this_worker->stepping) {
 		if (!r || info->si_code <= 0)
 			fail_stop(signal, registers_pc(context), "a trap outside a handler");
-		request_note(r, "trap", 500); /* a breakpoint of the handler's own */
+		request_note(r, "trap", 500,
+			     registers_pc(context)); /* a breakpoint of the handler's own */
 		context_abandon(context, r);
 		return;
 	}
@@ -246,12 +247,16 @@ void fault_release_streams(void)
 /* -- ends that libc knows --------------------------------------------------------------- */
 
 #ifndef PAIL_MALLOC_OFF
+#	define CALLER ((uintptr_t)__builtin_return_address(0))
+
 void abort(void)
 {
 	struct pail_request *r = leavable();
 
-	if (r)
+	if (r) {
+		r->site = CALLER;
 		request_fail(r, "abort", 500);
+	}
 	fail_stop(SIGABRT, 0, "abort() was called");
 }
 
@@ -264,6 +269,7 @@ void __assert_fail(const char *assertion, const char *file, unsigned line, const
 		const char *slash = strrchr(file, '/');
 		snprintf(r->detail, sizeof(r->detail), "%s:%u: %s", slash ? slash + 1 : file,
 			 line, assertion);
+		r->site = CALLER;
 		request_fail(r, "assert", 500);
 	}
 	int length =
@@ -279,8 +285,10 @@ void __stack_chk_fail(void)
 {
 	struct pail_request *r = leavable();
 
-	if (r)
+	if (r) {
+		r->site = CALLER;
 		request_fail(r, "stack-smashed", 500);
+	}
 	fail_stop(SIGABRT, 0, "a smashed stack");
 }
 
@@ -289,8 +297,10 @@ void exit(int status)
 	struct pail_request *r = leavable();
 	void (*next)(int);
 
-	if (r)
+	if (r) {
+		r->site = CALLER;
 		request_fail(r, "exit", 500);
+	}
 	*(void **)&next = dlsym(RTLD_NEXT, "exit");
 	if (next)
 		next(status);

@@ -110,6 +110,7 @@ struct walk {
 	uint32_t frames;
 	uintptr_t entry; /* function of the last frame if that was libc's, or 0 */
 	uintptr_t culprit;
+	uintptr_t caller; /* first frame outside libc */
 };
 
 static _Thread_local void *volatile walk_out[5]; /* of __builtin_setjmp */
@@ -131,6 +132,8 @@ static _Unwind_Reason_Code walk_frame(struct _Unwind_Context *context, void *arg
 		walk->entry = _Unwind_GetRegionStart(context);
 		return _URC_NO_REASON;
 	}
+	if (!walk->caller)
+		walk->caller = pc;
 	if (walk->entry && !is_safe(walk->entry)) {
 		walk->unsafe = true;
 		walk->culprit = walk->entry;
@@ -261,6 +264,8 @@ void libc_lock_left(struct pail_request *r, uintptr_t pc, uintptr_t sp, bool in_
 	r->critical++;
 	walk_stack(&walk, in_signal);
 	r->critical--;
+	if (in_signal && r->site == pc && malloc_pc_in_libc(pc) && walk.caller)
+		r->site = walk.caller;
 	if (walk.unsafe)
 		fail_taint(walk.culprit, "a request was left inside a function of libc");
 	else if (!walk.whole && malloc_pc_in_libc(pc))

@@ -5,6 +5,7 @@
 #include "server/core.h"
 #include "server/connection/loop.h"
 #include "server/memory/malloc.h"
+#include "server/memory/modules.h"
 
 #include <inttypes.h>
 #include <link.h>
@@ -13,8 +14,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-enum { MODULES_MAX = 256, NAME_MAX_BYTES = 40 };
 
 struct note {
 	uint32_t offset, size;
@@ -28,17 +27,10 @@ struct notes {
 	struct note note[ESCAPES_BLOCKS_MAX];
 };
 
-struct module {
-	char name[NAME_MAX_BYTES];
-	uintptr_t base, low, high; /* all of it, for naming places */
-};
-
 static struct {
 	bool on;
 	struct notes *notes; /* by bucket */
 	size_t bytes;
-	struct module module[MODULES_MAX];
-	uint32_t module_count;
 	_Atomic uint64_t count;
 	_Atomic(const void *) told[ESCAPES_TOLD_MAX]; /* where pointers lay */
 	_Atomic uint32_t told_count;
@@ -59,30 +51,6 @@ uint64_t escapes_count(void)
 	return atomic_load(&escapes.count);
 }
 
-static int module_add(struct dl_phdr_info *info, size_t size, void *context)
-{
-	(void)size;
-	(void)context;
-	if (escapes.module_count == MODULES_MAX)
-		return 1;
-	struct module *module = &escapes.module[escapes.module_count++];
-	const char *path = info->dlpi_name[0] ? info->dlpi_name : "pail-server";
-	const char *slash = strrchr(path, '/');
-	snprintf(module->name, sizeof(module->name), "%s", slash ? slash + 1 : path);
-	module->base = info->dlpi_addr;
-	module->low = UINTPTR_MAX;
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-		uintptr_t low = info->dlpi_addr + ph->p_vaddr;
-		if (ph->p_type != PT_LOAD)
-			continue;
-		module->low = low < module->low ? low : module->low;
-		module->high =
-			low + ph->p_memsz > module->high ? low + ph->p_memsz : module->high;
-	}
-	return 0;
-}
-
 int escapes_open(struct err *err)
 {
 	escapes.bytes = core.region.bucket_count * sizeof(struct notes);
@@ -91,23 +59,8 @@ int escapes_open(struct err *err)
 	if (notes == MAP_FAILED)
 		return err_errno(err, "can't map %zu bytes for --debug-escapes", escapes.bytes);
 	escapes.notes = notes;
-	dl_iterate_phdr(module_add, NULL);
 	escapes.on = true;
 	return 0;
-}
-
-/* "libx.so+0x1a2b", for addr2line; usable in a signal handler. */
-static void place_name(uintptr_t p, char *text, size_t size)
-{
-	for (uint32_t i = 0; i < escapes.module_count; i++) {
-		const struct module *module = &escapes.module[i];
-		if (p < module->low || p >= module->high)
-			continue;
-		snprintf(text, size, "%s+0x%lx", module->name,
-			 (unsigned long)(p - module->base));
-		return;
-	}
-	snprintf(text, size, "0x%lx", (unsigned long)p);
 }
 
 /* -- blocks -------------------------------------------------------------------------- */
@@ -165,8 +118,8 @@ static void search_tell(struct search *search, const uintptr_t *where, const str
 {
 	char site[80], holder[80], text[512];
 
-	place_name(note->caller, site, sizeof(site));
-	place_name((uintptr_t)where, holder, sizeof(holder));
+	modules_place(note->caller, site, sizeof(site));
+	modules_place((uintptr_t)where, holder, sizeof(holder));
 	if (search->found++ == 0 && !search->r->detail[0])
 		snprintf(search->r->detail, sizeof(search->r->detail), "escape from %.80s",
 			 site);
@@ -266,7 +219,7 @@ bool escapes_describe(const void *p, char *text, size_t size)
 		const struct note *note = note_find(bucket, p);
 		char site[72] = "?";
 		if (note)
-			place_name(note->caller, site, sizeof(site));
+			modules_place(note->caller, site, sizeof(site));
 		snprintf(text, size, "freed with its request: %s", site);
 		return true;
 	}

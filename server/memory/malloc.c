@@ -214,12 +214,13 @@ size_t malloc_system_used(const void **from)
 	return family.system.top_bytes;
 }
 
-void *malloc_in_bucket(struct pail_request *r, size_t size)
+void *malloc_in_bucket(struct pail_request *r, size_t size, uintptr_t caller)
 {
 	void *p = arena_alloc(&r->bucket->arena, size, 0);
 
 	if (!p) {
 		r->wanted_bytes = r->bucket->arena.wanted_bytes;
+		r->site = caller;
 		request_fail(r, "oversize", 500);
 	}
 	return p;
@@ -295,6 +296,8 @@ static void *bucket_refused(size_t size, size_t align, uintptr_t caller)
 	r->wanted_bytes = thread_arena->wanted_bytes;
 	if (caller_takes_null(caller) && r->null_count++ < MALLOC_NULLS_MAX)
 		return NULL;
+	if (!r->locks.cause)
+		r->site = caller;
 	if (r->locks.depth > 0)
 		return locks_red_alloc(r, size, align);
 	request_fail(r, "oversize", 500);

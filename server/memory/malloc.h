@@ -58,8 +58,8 @@ void malloc_switch(struct pail_request *r, struct arena *arena);
 /* Nesting; the depth is the request's and comes back with malloc_switch(). */
 void malloc_outside(int step);
 
-/* Of the arena of r, or out of here. */
-void *malloc_in_bucket(struct pail_request *r, size_t size);
+/* Of the arena of r, for the code at `caller`, or out of here. */
+void *malloc_in_bucket(struct pail_request *r, size_t size, uintptr_t caller);
 
 /* malloc() and realloc() on behalf of who called a function of libc that we
  * define: the return address there. */

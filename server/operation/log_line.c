@@ -167,6 +167,8 @@ size_t log_line_json(char *out, const struct log_line *line)
 		put_pair_text(&w, "cause", str_of(line->cause));
 	if (line->detail && *line->detail)
 		put_pair_text(&w, "detail", str_of(line->detail));
+	if (line->site)
+		put_pair_text(&w, "site", str_of(line->site));
 	PUT(&w, "}\n");
 	return (size_t)(w.at - out);
 }

@@ -50,6 +50,7 @@ struct log_line {
 	bool again;         /* it is tried once more in a larger bucket: not its end */
 	const char *cause;  /* NULL: none */
 	const char *detail; /* of the cause, or NULL */
+	const char *site;   /* in which code, "libx.so+0x12a4", or NULL */
 };
 
 /* The line's length, LOG_LINE_MAX at most. */

@@ -153,12 +153,13 @@ ssize_t pail_body_read(struct pail_request *r, void *to, size_t room)
 	}
 }
 
-static size_t body_of_length(struct pail_request *r, unsigned char **bytes)
+/* `caller`: whose memory it is, if it is too much. */
+static size_t body_of_length(struct pail_request *r, unsigned char **bytes, uintptr_t caller)
 {
 	size_t length = parse_body_expected(&r->connection->body, &r->connection->head);
 	size_t have = 0;
 
-	*bytes = malloc_in_bucket(r, length);
+	*bytes = malloc_in_bucket(r, length, caller);
 	while (have < length) {
 		ssize_t got = pail_body_read(r, *bytes + have, length - have);
 		if (got <= 0)
@@ -168,12 +169,12 @@ static size_t body_of_length(struct pail_request *r, unsigned char **bytes)
 	return length;
 }
 
-static size_t body_of_chunks(struct pail_request *r, unsigned char **bytes)
+static size_t body_of_chunks(struct pail_request *r, unsigned char **bytes, uintptr_t caller)
 {
 	struct arena *arena = &r->bucket->arena;
 	size_t have = 0, room = BODY_FIRST_BYTES;
 
-	*bytes = malloc_in_bucket(r, room);
+	*bytes = malloc_in_bucket(r, room, caller);
 	for (;;) {
 		ssize_t got = pail_body_read(r, *bytes + have, room - have);
 		if (got < 0)
@@ -201,11 +202,12 @@ size_t pail_body(struct pail_request *r, const void **bytes)
 	/* Asked again: the same. */
 	if (!r->body) {
 		unsigned char *body = NULL;
+		uintptr_t caller = (uintptr_t)__builtin_return_address(0);
 		r->body_bytes = 0;
 		if (r->connection->head.framing == PARSE_BODY_CHUNKED)
-			r->body_bytes = body_of_chunks(r, &body);
+			r->body_bytes = body_of_chunks(r, &body, caller);
 		else if (r->connection->head.framing == PARSE_BODY_LENGTH)
-			r->body_bytes = body_of_length(r, &body);
+			r->body_bytes = body_of_length(r, &body, caller);
 		r->body = body ? body : (unsigned char *)"";
 	}
 	*bytes = r->body;

@@ -116,18 +116,20 @@ void request_abandoned(void *context)
 	request_end(r);
 }
 
-void request_note(struct pail_request *r, const char *cause, int status)
+void request_note(struct pail_request *r, const char *cause, int status, uintptr_t site)
 {
 	if (r->cause)
 		return;
 	r->cause = cause;
 	r->fail_status = status;
+	if (site)
+		r->site = site;
 }
 
 void request_fail(struct pail_request *r, const char *cause, int status)
 {
 	assert(r->stage < REQUEST_CLOSE);
-	request_note(r, cause, status);
+	request_note(r, cause, status, 0);
 	libc_lock_left(r, 0, (uintptr_t)__builtin_frame_address(0), false);
 	asan_forget(r->bucket->stack, r->bucket->stack_bytes);
 	switch_abandon(r->stack_top, request_abandoned, r);

@@ -119,6 +119,7 @@ struct pail_request {
 
 	/* For the log. */
 	uint64_t arrival_ns, start_ns, wanted_bytes;
+	uintptr_t site; /* in the code that the cause is about; 0: not known */
 	uint32_t foreign_frees;
 	int32_t system_blocks; /* of the system region, taken less given back */
 	uint32_t cpu_ticks;
@@ -152,8 +153,8 @@ enum request_wake request_wait(struct pail_request *r, enum request_wait what,
 /* Out of here: the request ends with `status` (0: nothing more is sent). */
 __attribute__((noreturn)) void request_fail(struct pail_request *r, const char *cause,
 					    int status);
-/* Notes why it fails, if nothing else was noted before. */
-void request_note(struct pail_request *r, const char *cause, int status);
+/* Notes why it fails, and in which code (0: not known), if nothing else was noted before. */
+void request_note(struct pail_request *r, const char *cause, int status, uintptr_t site);
 /* What request_fail() runs at stack_top; fault.c sends interrupted code there. */
 void request_abandoned(void *r);
 

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Whatever a handler does wrong costs its own request and nothing else."""
 import errno
+import subprocess
 import threading
 import time
 import unittest
 
-from harness import SANITIZED, Closed, Server, wait_until
+from harness import SANITIZED, Closed, Server, plugin, wait_until
 
 CONF = """
 [server]
@@ -88,6 +89,21 @@ class Faults(unittest.TestCase):
             self.assertLessEqual(line["need_bytes"], line["bucket_bytes"])
             line = next(line for line in server.lines() if line["path"] == "/recurse")
             self.assertGreater(line["stack_peak_bytes"], 60000)
+
+    def test_the_log_names_the_code(self):
+        """Who asked for too much, or where it failed; in libc, who called it."""
+        functions = {"/eat": "eat", "/sort-eat": "compare_and_eat", "/recurse": "recurse", "/recurse-printing": "recurse_printing",
+                     "/segv": "pail_handle", "/abort": "pail_handle", "/loop-libc": "pail_handle"}
+        with Server("faults", CONF.format(threads=1)) as server, server.client() as client:
+            for target in functions:
+                client.ask("GET", target)
+            for line in server.wait_lines(len(functions)):
+                module, _, offset = line["site"].partition("+")
+                self.assertEqual(module, "faults.so", line)
+                # One byte back: of a call it is where that returns to.
+                place = subprocess.run(["addr2line", "-f", "-i", "-e", plugin("faults"), hex(int(offset, 16) - 1)],
+                                       capture_output=True, text=True, check=True).stdout
+                self.assertIn(functions[line["path"]], place.split(), line)
 
     def test_neighbours_in_flight_are_not_touched(self):
         with Server("faults", CONF.format(threads=1)) as server:
