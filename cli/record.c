@@ -539,14 +539,16 @@ static int check_result(const char *argv0, const struct words *w,
 			const struct collect_summary *s)
 {
 	struct err err = {0};
-	if (s->ring.processes == 0 && w->attach_dir) {
+	/* Where the shared memory was truncated, what it had to say is lost. */
+	bool silent = s->ring.processes == 0 && !s->cut;
+	if (silent && w->attach_dir) {
 		err_set(&err,
 			"nothing was recorded: no program was started with the variables of"
 			" pail.env, or it could not open the ring (does it see the folder, may it"
 			" write there, is it another's user?)");
 		return cli_fail(argv0, &err);
 	}
-	if (s->ring.processes == 0) {
+	if (silent) {
 		err_set(&err,
 			"nothing was recorded: the recording library did not start in \"%s\" (does it"
 			" clean its environment before it runs the server?)",
