@@ -205,8 +205,9 @@ class Demo:
         self.say(f"Recording the ordinary service under {SECONDS:g} s of load, with now and then "
                  "a hungry request")
         trace = self.path("trace.db")
-        print("  $ pail record -o trace.db -- demo/service 0 products.csv")
-        child, port = self.start_service((self.pail, "record", "-o", trace, "--"), "record.log")
+        # What this load asks for is no secret, and tells the hungry from the others.
+        print("  $ pail record -o trace.db --redact none -- demo/service 0 products.csv")
+        child, port = self.start_service((self.pail, "record", "-o", trace, "--redact", "none", "--"), "record.log")
         totals, rows = self.drive(port, "record", "well", "rare")
         # The recorder passes the signal on and ends when the service has.
         child.send_signal(signal.SIGTERM)
@@ -250,6 +251,7 @@ class Demo:
                               "from request order by start_ns, id").fetchall()
         greedy = [row for row in rows if HUNGRY_TARGET in row[4]]
         well = [row for row in rows if HUNGRY_TARGET not in row[4]]
+        self.expect(greedy or not hungry_at, "no hungry request was recorded, so that none can be foretold")
         service = int(statistics.median(row[1] for row in well if "report" in row[4]))
         need = max((row[2] for row in greedy), default=0)
         first = min(row[0] for row in rows)
