@@ -16,7 +16,7 @@ import tempfile
 SOURCE, BUILD = os.environ["PAIL_SOURCE"], os.environ["PAIL_BUILD"]
 PAIL = f"{BUILD}/bin/pail"
 TRIES = 5
-LATE_NS = 5e6  # of one arrival in 100: the driver did not have a processor when it wanted one
+LATE_NS = 2e6  # of one arrival in 100: the driver did not have a processor when it wanted one
 
 
 def pail(*words, ok=(0,)):
