@@ -417,6 +417,12 @@ class Record(unittest.TestCase):
         self.assertIn("truncated the shared memory", done.stderr)
         self.assertEqual(self.query("SELECT value FROM meta WHERE key = 'complete'"), [("0",)])
 
+    def test_one_that_does_so_before_the_recorder_has_looked_once(self):
+        done = self.record("sh", "-c", 'exec truncate -s 0 "$PAIL_RING"')
+        self.assertEqual(done.returncode, 128 + signal.SIGBUS, done.stderr)
+        self.assertIn("truncated the shared memory", done.stderr)
+        self.assertNotIn("did not start", done.stderr)
+
     def peak_of_recording(self, rounds):
         """The most memory that the recorder had, in bytes, and how many events there were."""
         program = f"for i in range({rounds}): x = [i, i]\nprint(flush=True); input()"
